@@ -1,0 +1,53 @@
+// The source: a stateless page server. "Give me run R" gets the bytes, in one pass:
+// check the request, find which pages are all zero, describe the rest as a list of segments that
+// the transport sends straight from guest RAM.
+//
+// One instance per lane and thread. The guest is stopped, so what a page holds does not change.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/core/geometry.h"
+#include "engine/core/source_memory.h"
+#include "engine/core/wire.h"
+
+namespace faultline {
+
+/// A reply, ready to be gathered: header first, then the segments in order.
+struct ReplyPlan {
+  wire::PageReply header;
+  std::array<std::span<const std::byte>, kRunPagesMax> segments;
+  size_t segment_count = 0;
+  ByteCount data_bytes;
+};
+
+class PageServer {
+ public:
+  /// All three outlive the server. Allocates its scratch (one run) here and nothing later.
+  PageServer(const RamWindow& ram, const PresenceMap& presence, PageReader& reader);
+
+  /// The reply to `request`; valid until the next Plan. Nothing: the request is malformed or not
+  /// within the geometry, or guest RAM could not be read; the lane is to be closed.
+  const ReplyPlan* Plan(const wire::PageRequest& request);
+
+  [[nodiscard]] uint64_t pages_served() const { return pages_served_; }
+
+ private:
+  bool AddPage(PageIndex page, size_t bit);
+
+  const RamWindow& ram_;
+  const PresenceMap& presence_;
+  PageReader& reader_;
+  std::vector<std::byte> scratch_;
+  ReplyPlan plan_;
+  uint64_t pages_served_ = 0;
+};
+
+/// True if every byte is zero. REQUIRES: 8-byte aligned, a multiple of 64 bytes.
+bool IsAllZero(std::span<const std::byte> bytes);
+
+}  // namespace faultline

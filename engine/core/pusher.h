@@ -1,0 +1,62 @@
+// The bulk lane's loop: keeps a capped window of runs in flight until nothing is missing.
+//
+// The cap is what lets a demand fetch never wait behind the pusher: with 1–2 bandwidth-delay
+// products in flight, p99 fell from 1.2 ms to 0.08 ms at the same total time. Never less than
+// one run. --max-bandwidth paces requests here, so it binds TCP and RDMA alike, and never the
+// urgent lane.
+//
+// One instance and one thread per bulk lane; several share the order and the ledger.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+
+#include "engine/core/fault_loop.h"
+#include "engine/core/landing.h"
+#include "engine/core/page_channel.h"
+#include "engine/core/push_order.h"
+#include "engine/core/rate_limiter.h"
+#include "engine/core/reactor.h"
+
+namespace faultline {
+
+struct PusherLimits {
+  ByteCount window_bytes{1024 * 1024};
+  uint64_t bytes_per_second = 0;  ///< 0: no limit
+};
+
+class Pusher {
+ public:
+  Pusher(Landing::Parts parts, PushOrder& order, Reactor& reactor, PusherLimits limits);
+
+  /// As in FaultLoop.
+  void SetLane(std::unique_ptr<PageChannel> lane);
+  [[nodiscard]] bool has_lane() const { return lane_ != nullptr; }
+  void DropLane();
+
+  /// One round: reap and place what arrived, fill the window, wait at most `timeout`.
+  StepResult Step(Nanos timeout);
+  [[nodiscard]] ReadySet ready() const { return ready_; }
+
+  [[nodiscard]] ByteCount in_flight() const { return in_flight_; }
+
+ private:
+  void TakeArrivals();
+  void FillWindow();
+  bool PostNext();
+
+  Landing::Parts parts_;
+  PushOrder& order_;
+  Reactor& reactor_;
+  PusherLimits limits_;
+  Landing landing_;
+  RateLimiter rate_;
+  std::unique_ptr<PageChannel> lane_;
+  PageRun candidate_;  ///< what is left of the run that the order proposed
+  ByteCount in_flight_;
+  ReadySet ready_;
+  std::array<Arrival, 64> arrivals_{};
+};
+
+}  // namespace faultline
