@@ -1,0 +1,49 @@
+// What the command line says, checked, in the engine's own types.
+#pragma once
+
+#include <string>
+
+#include "engine/core/units.h"
+
+namespace faultline {
+
+/// Exit codes are a contract (README): others script against them.
+enum class ExitCode : int {
+  kDone = 0,
+  kNothingChanged = 1,  ///< failed; the source's guest runs on
+  kUsage = 2,
+  kPaused = 3,  ///< the migration is paused and can be resumed
+};
+
+struct CommonOptions {
+  std::string qmp_path;
+  int pid = 0;  ///< 0: the peer of the QMP socket
+  std::string state_dir = "/run/faultline";
+  std::string json_path;  ///< empty: none
+  std::string io = "auto";  ///< auto | uring | epoll
+  bool quiet = false;
+  bool verbose = false;
+};
+
+struct CheckOptions {
+  CommonOptions common;
+  bool destination = false;  ///< check a QEMU that is to receive
+};
+
+struct ReceiveOptions {
+  CommonOptions common;
+  std::string listen;
+  ByteCount window{1024 * 1024};  ///< bulk bytes in flight, all streams together
+  bool insecure = false;
+};
+
+struct MigrateOptions {
+  CommonOptions common;
+  std::string to;
+  uint64_t bulk_bytes_per_second = 0;  ///< 0: no limit
+  uint32_t streams = 1;
+  bool insecure = false;
+  bool quit_source = false;
+};
+
+}  // namespace faultline

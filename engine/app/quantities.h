@@ -1,0 +1,18 @@
+// The quantities of the command line: rates, sizes, durations.
+#pragma once
+
+#include <string_view>
+
+#include "engine/core/result.h"
+#include "engine/core/units.h"
+
+namespace faultline {
+
+/// "10Gbit", "500MiB", "125MB": per second, in bytes per second. Bits are decimal; bytes are
+/// decimal (kB, MB, GB) or binary (KiB, MiB, GiB).
+Result<uint64_t> ParseRate(std::string_view text);
+
+/// "512KiB", "1MiB", "4096".
+Result<ByteCount> ParseSize(std::string_view text);
+
+}  // namespace faultline

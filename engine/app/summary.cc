@@ -1,0 +1,136 @@
+#include "engine/app/summary.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+
+namespace faultline {
+namespace {
+
+double Micros(Nanos nanos) { return std::chrono::duration<double, std::micro>(nanos).count(); }
+double Millis(Nanos nanos) { return std::chrono::duration<double, std::milli>(nanos).count(); }
+
+Json Percentiles(const LatencyHistogram& histogram) {
+  return {{"p50", Micros(histogram.Quantile(0.50))},   {"p90", Micros(histogram.Quantile(0.90))},
+          {"p99", Micros(histogram.Quantile(0.99))},   {"p999", Micros(histogram.Quantile(0.999))},
+          {"max", Micros(histogram.max())}};
+}
+
+/// `object[key]`, or zero where the peer's part has no such number.
+double Number(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number() ? found->get<double>() : 0;
+}
+
+Json Object(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_object() ? *found : Json::object();
+}
+
+}  // namespace
+
+Json DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faults) {
+  const FaultCounters& exits = faults.faults;
+  Json latency = Percentiles(faults.total);
+  latency["sum"] = Micros(faults.total.sum());
+  latency["stages"] = {{"request", Percentiles(faults.request)},
+                       {"fetch", Percentiles(faults.fetch)},
+                       {"place", Percentiles(faults.place)}};
+  return {{"guest_bytes", numbers.guest_bytes.value()},
+          {"data_bytes", numbers.data_bytes.value()},
+          {"wire_bytes", numbers.wire_bytes.value()},
+          {"faults",
+           {{"count", exits.count.value()},
+            {"from_urgent", exits.from_urgent.value()},
+            {"joined_bulk", exits.joined_bulk.value()},
+            {"zero", exits.zero.value()},
+            {"already_held", exits.already_held.value()},
+            {"again", exits.again.value()}}},
+          {"fault_latency_us", latency},
+          {"pushed_pages", numbers.pushed_pages},
+          {"zero_pages", numbers.zero_pages},
+          {"hole_pages", numbers.hole_pages},
+          {"removed_pages", faults.removed_pages.value()},
+          {"retries", numbers.retries},
+          {"attach_ms", numbers.attach_ms},
+          {"device_load_ms", numbers.device_load_ms},
+          {"cpu_s", ProcessCpuSeconds()}};
+}
+
+Json SourcePart(const SourceNumbers& numbers) {
+  return {{"result", numbers.result},
+          {"blackout_ms", Millis(numbers.blackout)},
+          {"total_ms", Millis(numbers.total)},
+          {"prepare_ms", Millis(numbers.prepare)},
+          {"device_bytes", numbers.device_bytes.value()},
+          {"retries", numbers.retries},
+          {"cpu_s", ProcessCpuSeconds()}};
+}
+
+Json MergeSummary(const Json& source, const Json& destination) {
+  Json merged = {{"result", source.value("result", "paused")},
+                 {"mode", "post-copy"},
+                 {"transport", "tcp"},
+                 {"blackout_ms", Number(source, "blackout_ms")},
+                 {"total_ms", Number(source, "total_ms")},
+                 {"prepare_ms", Number(source, "prepare_ms")},
+                 {"device_bytes", Number(source, "device_bytes")}};
+  for (const auto& [key, value] : destination.items()) merged[key] = value;
+  merged["retries"] = Number(source, "retries") + Number(destination, "retries");
+  merged["cpu_s"] = {{"source", Number(source, "cpu_s")},
+                     {"destination", Number(destination, "cpu_s")}};
+  return merged;
+}
+
+std::string DescribeSummary(const Json& summary) {
+  const Json faults = Object(summary, "faults");
+  const Json latency = Object(summary, "fault_latency_us");
+  const Json cpu = Object(summary, "cpu_s");
+  constexpr double kMebi = 1024.0 * 1024.0;
+  return fmt::format(
+      "{}: {:.0f} MiB of guest RAM, {:.1f} MiB sent, {:.0f} zero pages never sent\n"
+      "  blackout {:.1f} ms, total {:.0f} ms (of it {:.0f} ms before the switch)\n"
+      "  faults   {:.0f}: {:.0f} fetched on demand, {:.0f} joined the pusher, {:.0f} zero, "
+      "{:.0f} already there\n"
+      "  latency  p50 {:.0f} us, p90 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, max {:.0f} us\n"
+      "  cpu      source {:.2f} s, destination {:.2f} s\n",
+      summary.value("result", "unknown"), Number(summary, "guest_bytes") / kMebi,
+      Number(summary, "data_bytes") / kMebi,
+      Number(summary, "zero_pages") + Number(summary, "hole_pages"),
+      Number(summary, "blackout_ms"), Number(summary, "total_ms"), Number(summary, "prepare_ms"),
+      Number(faults, "count"), Number(faults, "from_urgent"), Number(faults, "joined_bulk"),
+      Number(faults, "zero"), Number(faults, "already_held") + Number(faults, "again"),
+      Number(latency, "p50"), Number(latency, "p90"), Number(latency, "p99"),
+      Number(latency, "p999"), Number(latency, "max"), Number(cpu, "source"),
+      Number(cpu, "destination"));
+}
+
+Status WriteSummary(const std::string& path, const Json& summary) {
+  if (path.empty()) return {};
+  const std::string fresh = path + ".new";
+  std::ofstream file(fresh, std::ios::trunc);
+  file << summary.dump(2) << '\n';
+  file.close();
+  if (file.fail() || std::rename(fresh.c_str(), path.c_str()) != 0) {
+    return Fail(ErrorKind::kSystem,
+                fmt::format("cannot write the summary to {}: {}; the migration itself is not "
+                            "affected",
+                            path, std::strerror(errno)));
+  }
+  return {};
+}
+
+double ProcessCpuSeconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+}  // namespace faultline

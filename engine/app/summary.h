@@ -1,0 +1,55 @@
+// The summary of a migration: one JSON object with both sides' numbers (README, "The summary").
+//
+// The destination knows the pages and the faults, the source the blackout and the total. Each
+// sends its part to the other at the end (wire.h: Released, Farewell), so that both write the
+// same object.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "engine/core/metrics.h"
+#include "engine/core/result.h"
+#include "engine/core/units.h"
+
+namespace faultline {
+
+using Json = nlohmann::ordered_json;
+
+struct DestinationNumbers {
+  ByteCount guest_bytes;
+  ByteCount data_bytes;  ///< page content that arrived
+  ByteCount wire_bytes;  ///< page lanes, both directions
+  uint64_t pushed_pages = 0;
+  uint64_t zero_pages = 0;
+  uint64_t hole_pages = 0;
+  uint64_t retries = 0;  ///< lanes that were lost and dialled again
+  double attach_ms = 0;
+  double device_load_ms = 0;
+};
+
+struct SourceNumbers {
+  std::string result;  ///< completed | failed | paused
+  Nanos blackout{};    ///< guest stopped → the destination says that it runs
+  Nanos total{};       ///< start of migrate → last page placed and acknowledged
+  Nanos prepare{};     ///< start of migrate → about to stop the guest
+  ByteCount device_bytes;
+  uint64_t retries = 0;
+};
+
+Json DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faults);
+Json SourcePart(const SourceNumbers& numbers);
+
+/// The contract's object from both parts; either may be empty where the peer never sent its own.
+Json MergeSummary(const Json& source, const Json& destination);
+
+/// What a person wants to know, a few lines.
+std::string DescribeSummary(const Json& summary);
+
+/// Writes the object, whole or not at all (a new file, then a rename). Empty path: nothing to do.
+Status WriteSummary(const std::string& path, const Json& summary);
+
+/// User and system time of this process so far, in seconds.
+double ProcessCpuSeconds();
+
+}  // namespace faultline
