@@ -1,0 +1,99 @@
+// A QMP client: QEMU's control socket, one command at a time, events kept until asked for.
+//
+// Threads: one. Every call is bounded by its timeout. Never used on the fault path: QEMU's main
+// thread may itself be blocked in a page fault. The protocol: docs/interop/qmp-spec.rst in QEMU.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "engine/core/result.h"
+#include "engine/core/units.h"
+
+namespace faultline {
+
+using Json = nlohmann::json;
+
+struct QmpEvent {
+  std::string name;  ///< "STOP", "MIGRATION", …; unknown ones are kept like the others
+  Json data;
+  int64_t host_micros = 0;  ///< QEMU's own wall clock, µs since the epoch; 0 if it sent none
+};
+
+inline constexpr Nanos kQmpConnectTimeout = std::chrono::seconds(5);
+inline constexpr Nanos kQmpCommandTimeout = std::chrono::seconds(10);
+/// The longest message accepted. qom-list and query-qmp-schema stay far below.
+inline constexpr size_t kQmpMessageBytesMax = size_t{4} << 20;
+/// Events beyond this push out the oldest: every wait also asks QEMU for its state.
+inline constexpr size_t kQmpEventsMax = 256;
+
+class QmpClient {
+ public:
+  /// Connects and negotiates. Errors: kRefused if nothing that speaks QMP is there, kTimeout if it
+  /// stays silent (QEMU serves one client at a time; a second one connects and hears nothing).
+  static Result<std::unique_ptr<QmpClient>> Connect(std::string path,
+                                                    Nanos timeout = kQmpConnectTimeout);
+  ~QmpClient();
+  QmpClient(const QmpClient&) = delete;
+  QmpClient& operator=(const QmpClient&) = delete;
+
+  /// Runs one command and gives its "return". Errors: kRefused with QEMU's own words; kTimeout
+  /// (the late reply is dropped when it comes); kPeer if the connection is gone or not QMP.
+  Result<Json> Execute(std::string_view command, Json arguments = Json::object(),
+                       Nanos timeout = kQmpCommandTimeout);
+  /// A command of the human monitor, as text.
+  Result<std::string> Human(std::string_view command_line);
+
+  /// Duplicates `fd` into QEMU under `name` (getfd, SCM_RIGHTS); `fd` stays the caller's. QEMU's
+  /// copy lives until CloseFd or until a command that takes "fd:NAME" consumes it.
+  Status PassFd(const std::string& name, int fd);
+  Status CloseFd(const std::string& name);
+
+  using EventFilter = std::function<bool(const QmpEvent&)>;
+  /// The first kept or arriving event that passes, taken out of the queue; the others stay.
+  Result<QmpEvent> WaitEvent(const EventFilter& filter, Nanos timeout);
+  Result<QmpEvent> WaitEvent(std::string_view name, Nanos timeout);
+  void ForgetEvents() { events_.clear(); }
+
+  /// The connection is of no more use: Connect again.
+  [[nodiscard]] bool broken() const { return broken_; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  /// SO_PEERCRED: who called listen(). QEMU, unless a manager passed it the socket.
+  [[nodiscard]] int peer_pid() const { return peer_pid_; }
+  /// "7.2.22"
+  [[nodiscard]] const std::string& qemu_version() const { return version_; }
+  [[nodiscard]] int qemu_major() const { return major_; }
+
+ private:
+  QmpClient(std::string path, int socket);
+
+  Status Negotiate(Nanos timeout);
+  void ReadVersion(const Json& greeting);
+  Status Send(const Json& message, int passed_fd);
+  Result<Json> Reply(std::string_view command, uint64_t id, Nanos deadline);
+  Result<Json> ExecuteWithFd(std::string_view command, Json arguments, int fd, Nanos timeout);
+  Result<Json> NextMessage(Nanos deadline);
+  Status Receive(Nanos deadline);
+  Status ReceiveNow();
+  void Keep(const Json& event);
+  tl::unexpected<Error> Broken(ErrorKind kind, const std::string& what);
+
+  std::string path_;
+  int socket_;
+  int peer_pid_ = 0;
+  std::string version_;
+  int major_ = 0;
+  uint64_t last_id_ = 0;
+  bool broken_ = false;
+  std::string input_;    ///< received, not yet a whole line
+  size_t searched_ = 0;  ///< of input_, known to hold no newline
+  std::deque<QmpEvent> events_;
+};
+
+}  // namespace faultline
