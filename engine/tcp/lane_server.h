@@ -1,0 +1,85 @@
+// The source's side of one page lane: reads requests, asks the PageServer for a plan, and sends
+// header and pages with one gathered send straight from guest RAM. One thread per lane.
+//
+// Blocking recv and sendmsg: two system calls per request, nothing to poll, and shutdown(2) from
+// another thread wakes both. The loop allocates, locks and logs nothing.
+//
+// A lane server ends (never the process) when the peer closes, falls silent, or sends something
+// that PageServer::Plan refuses; reason() then says why.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "engine/core/metrics.h"
+#include "engine/core/page_server.h"
+#include "engine/core/units.h"
+#include "engine/core/wire.h"
+#include "engine/tcp/unique_fd.h"
+
+namespace faultline {
+
+class LaneServer {
+ public:
+  struct Options {
+    /// Look for the next request this long before sleeping. On an idle source core a wake-up
+    /// costs more than the rest of the fault; on a shared core leave it zero.
+    Nanos spin{0};
+    /// Called once, on the lane's thread, as its last act before it ends.
+    std::function<void()> on_end;
+  };
+  struct Stats {
+    uint64_t requests = 0;
+    uint64_t received_bytes = 0;
+    uint64_t sent_bytes = 0;
+    uint64_t pages = 0;  ///< pages answered, zero ones included
+  };
+
+  /// Starts the thread. `server` belongs to this lane alone; what it was made from outlives us.
+  LaneServer(tcp::UniqueFd socket, std::unique_ptr<PageServer> server, Options options);
+  LaneServer(tcp::UniqueFd socket, std::unique_ptr<PageServer> server);
+  LaneServer(const LaneServer&) = delete;
+  LaneServer& operator=(const LaneServer&) = delete;
+  /// Stop().
+  ~LaneServer();
+
+  /// Ends the lane and joins its thread. Any thread but the lane's own; may be called again.
+  void Stop();
+  /// The lane has ended; reason() is valid from then on.
+  [[nodiscard]] bool ended() const { return ended_.load(std::memory_order_acquire); }
+  /// Why it ended, one line. REQUIRES: ended().
+  [[nodiscard]] const std::string& reason() const { return reason_; }
+  /// Any thread; exact after the end.
+  [[nodiscard]] Stats stats() const;
+
+ private:
+  static constexpr size_t kBatchMax = 64;  ///< requests taken with one receive
+
+  void Run();
+  bool ServeOnce();
+  bool ReceiveRequests();
+  bool Answer(const wire::PageRequest& request);
+  bool SendAll(const ReplyPlan& plan);
+  bool EndWith(std::string reason);
+
+  tcp::UniqueFd socket_;
+  std::unique_ptr<PageServer> server_;
+  Options options_;
+  std::array<std::byte, kBatchMax * sizeof(wire::PageRequest)> inbox_{};
+  size_t inbox_bytes_ = 0;
+  Counter requests_;
+  Counter received_bytes_;
+  Counter sent_bytes_;
+  Counter pages_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> ended_{false};
+  std::string reason_;
+  std::thread thread_;  ///< last: it uses all of the above
+};
+
+}  // namespace faultline

@@ -1,0 +1,41 @@
+// A Reactor that can open page lanes on itself: on io_uring, or on epoll where a site has
+// disabled io_uring (kernel.io_uring_disabled, seccomp). Same interface, same tests.
+//
+// Threads: made anywhere, used by one thread: the first that waits. Lanes are closed on that
+// thread, or after it has ended (the kernel cancels what a thread left on a ring as it exits).
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "engine/core/geometry.h"
+#include "engine/core/page_channel.h"
+#include "engine/core/reactor.h"
+#include "engine/core/result.h"
+#include "engine/tcp/unique_fd.h"
+
+namespace faultline {
+
+enum class IoBackend : uint8_t { kInvalid = 0, kUring = 1, kEpoll = 2 };
+std::string_view Name(IoBackend backend);
+
+class TcpReactor : public Reactor {
+ public:
+  /// A page lane, destination side, over a connected blocking socket whose preamble has been
+  /// exchanged. Reports ReadyToken::kLane. `ram` (the alias) and the reactor outlive the lane.
+  /// Allocates here and never afterwards. REQUIRES: fewer than kLanesMax lanes are open.
+  virtual std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, const RamWindow& ram) = 0;
+  [[nodiscard]] virtual IoBackend backend() const = 0;
+
+  static constexpr size_t kLanesMax = 4;
+};
+
+enum class IoPreference : uint8_t {
+  kBest = 1,  ///< io_uring if the kernel lets us, else epoll
+  kUring,     ///< an error if io_uring is not to be had
+  kEpoll,
+};
+
+Result<std::unique_ptr<TcpReactor>> MakeReactor(IoPreference preference = IoPreference::kBest);
+
+}  // namespace faultline
