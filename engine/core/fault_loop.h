@@ -40,6 +40,10 @@ class FaultLoop {
   StepResult Step(Nanos timeout);
   /// What the last Step's wait reported: the thread's owner looks for kMailbox.
   [[nodiscard]] ReadySet ready() const { return ready_; }
+  /// Bytes on the wire of all lanes so far; exact while there is none. The loop's thread.
+  [[nodiscard]] ByteCount wire_bytes() const {
+    return lane_ ? closed_wire_bytes_ + lane_->WireBytes() : closed_wire_bytes_;
+  }
 
  private:
   void TakeFaults();
@@ -53,6 +57,7 @@ class FaultLoop {
   Reactor& reactor_;
   Landing landing_;
   std::unique_ptr<PageChannel> lane_;
+  ByteCount closed_wire_bytes_;  ///< of the lanes before this one; DropLane adds to it
   ReadySet ready_;
   bool guest_gone_ = false;
   bool backlog_ = false;  ///< waiters are listed whose page nobody has asked for (no room, no lane)

@@ -38,6 +38,10 @@ class Pusher {
   /// One round: reap and place what arrived, fill the window, wait at most `timeout`.
   StepResult Step(Nanos timeout);
   [[nodiscard]] ReadySet ready() const { return ready_; }
+  /// Bytes on the wire of all lanes so far; exact while there is none. The loop's thread.
+  [[nodiscard]] ByteCount wire_bytes() const {
+    return lane_ ? closed_wire_bytes_ + lane_->WireBytes() : closed_wire_bytes_;
+  }
 
   [[nodiscard]] ByteCount in_flight() const { return in_flight_; }
 
@@ -53,6 +57,7 @@ class Pusher {
   Landing landing_;
   RateLimiter rate_;
   std::unique_ptr<PageChannel> lane_;
+  ByteCount closed_wire_bytes_;  ///< of the lanes before this one; DropLane adds to it
   PageRun candidate_;  ///< what is left of the run that the order proposed
   ByteCount in_flight_;
   ReadySet ready_;
