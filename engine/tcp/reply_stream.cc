@@ -1,0 +1,148 @@
+#include "engine/tcp/reply_stream.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "engine/core/check.h"
+
+namespace faultline {
+namespace {
+
+/// Pages of one kind (data or zero) from `page` on, in a run of `count`.
+uint64_t Stretch(uint64_t data_pages, uint64_t page, uint64_t count) {
+  const uint64_t rest = data_pages >> page;
+  const auto same = static_cast<uint64_t>((rest & 1) != 0 ? std::countr_one(rest)
+                                                          : std::countr_zero(rest));
+  return std::min(same, count - page);
+}
+
+bool IsData(uint64_t data_pages, uint64_t page) { return ((data_pages >> page) & 1) != 0; }
+
+}  // namespace
+
+wire::PageRequest ReplyStream::Post(PageRun run) {
+  FAULTLINE_CHECK(Room() > 0 && ram_->geometry().IsRequestable(run));
+  const std::span<std::byte> landing = ram_->BytesOf(run);
+  SlotOf(posted_) = Slot{.run = run,
+                         .base = landing.data(),
+                         .page_bytes = landing.size() / run.count.value()};
+  ++posted_;
+  return {.kind = static_cast<uint32_t>(wire::PageMessage::kRequest),
+          .count = static_cast<uint32_t>(run.count.value()),
+          .first = run.first.value(),
+          .id = posted_};
+}
+
+std::span<iovec> ReplyStream::NextReceive() {
+  FAULTLINE_CHECK(!broken_);
+  size_t used = InPayload() ? AddPayload(SlotOf(received_)) : 0;
+  const size_t have = InPayload() ? 0 : header_filled_;
+  vectors_[used++] = {reinterpret_cast<std::byte*>(&header_) + have, sizeof header_ - have};
+  return {vectors_.data(), used};
+}
+
+/// The rest of the current reply's data pages, neighbours joined.
+size_t ReplyStream::AddPayload(const Slot& slot) {
+  size_t used = 0;
+  const uint64_t count = slot.run.count.value();
+  uint64_t filled = slot.page_filled;
+  for (uint64_t page = slot.pages_complete; page < count;) {
+    const uint64_t pages = Stretch(slot.data_pages, page, count);
+    if (IsData(slot.data_pages, page)) {
+      vectors_[used++] = {slot.base + page * slot.page_bytes + filled,
+                          pages * slot.page_bytes - filled};
+      filled = 0;
+    }
+    page += pages;
+  }
+  return used;
+}
+
+void ReplyStream::OnReceived(size_t bytes) {
+  while (bytes > 0 && !broken_) {
+    bytes -= InPayload() ? TakePayload(bytes) : TakeHeader(bytes);
+  }
+}
+
+size_t ReplyStream::TakePayload(size_t bytes) {
+  Slot& slot = SlotOf(received_);
+  const uint64_t count = slot.run.count.value();
+  size_t taken = 0;
+  while (taken < bytes && slot.pages_complete < count) {
+    const uint64_t step = std::min<uint64_t>(bytes - taken, slot.page_bytes - slot.page_filled);
+    taken += step;
+    slot.page_filled += step;
+    if (slot.page_filled < slot.page_bytes) break;
+    slot.page_filled = 0;
+    ++slot.pages_complete;
+    SkipZeroPages(slot);
+  }
+  FinishIfComplete(slot);
+  return taken;
+}
+
+size_t ReplyStream::TakeHeader(size_t bytes) {
+  const size_t taken = std::min(bytes, sizeof header_ - header_filled_);
+  header_filled_ += taken;
+  if (!InPayload()) return taken;
+  broken_ = !AcceptHeader();
+  if (broken_) return taken;
+  Slot& slot = SlotOf(received_);
+  slot.data_pages = header_.data_pages;
+  SkipZeroPages(slot);
+  FinishIfComplete(slot);
+  return taken;
+}
+
+/// Every field must be what we asked for; a reply that nobody asked for is a lie too.
+bool ReplyStream::AcceptHeader() {
+  if (received_ == posted_) return false;
+  const PageRun& run = SlotOf(received_).run;
+  const uint64_t count = run.count.value();
+  const bool bits_within_run = count == 64 || (header_.data_pages >> count) == 0;
+  return header_.kind == static_cast<uint32_t>(wire::PageMessage::kReply) &&
+         header_.id == received_ + 1 && header_.first == run.first.value() &&
+         header_.count == count && bits_within_run;
+}
+
+void ReplyStream::SkipZeroPages(Slot& slot) {
+  const uint64_t count = slot.run.count.value();
+  if (slot.pages_complete == count || IsData(slot.data_pages, slot.pages_complete)) return;
+  slot.pages_complete += Stretch(slot.data_pages, slot.pages_complete, count);
+}
+
+void ReplyStream::FinishIfComplete(const Slot& slot) {
+  if (slot.pages_complete < slot.run.count.value()) return;
+  ++received_;
+  header_filled_ = 0;
+}
+
+bool ReplyStream::HasArrivals() const {
+  return reaped_ < posted_ && SlotOf(reaped_).pages_reaped < SlotOf(reaped_).pages_complete;
+}
+
+size_t ReplyStream::Reap(std::span<Arrival> out) {
+  size_t reported = 0;
+  while (reported < out.size() && HasArrivals()) {
+    Slot& slot = SlotOf(reaped_);
+    const uint64_t first = slot.pages_reaped;
+    const uint64_t pages = Stretch(slot.data_pages, first, slot.pages_complete);
+    out[reported++] = {.run = {slot.run.first + PageCount(first), PageCount(pages)},
+                       .zero = !IsData(slot.data_pages, first)};
+    slot.pages_reaped += pages;
+    if (slot.pages_reaped == slot.run.count.value()) ++reaped_;
+  }
+  return reported;
+}
+
+size_t ReplyStream::CopyUnanswered(std::span<PageRun, kOutstandingMax> out) const {
+  size_t used = 0;
+  for (uint64_t number = reaped_; number < posted_; ++number) {
+    const Slot& slot = SlotOf(number);
+    const PageCount reaped(slot.pages_reaped);
+    out[used++] = {slot.run.first + reaped, slot.run.count - reaped};
+  }
+  return used;
+}
+
+}  // namespace faultline

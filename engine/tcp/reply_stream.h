@@ -1,0 +1,98 @@
+// The destination's side of the page protocol, without any input or output: what was asked for,
+// what the reply stream must therefore look like, and where its bytes land.
+//
+// The stream is  (PageReply, bytes of the pages whose bit is set)*  in the order of the requests.
+// Invariants:
+//   1. A landing address comes from our own table of posted runs. The peer's header is compared
+//      with the oldest outstanding request; only its page bits are used, and only within the run.
+//   2. NextReceive() never reaches beyond the rest of the current reply and one header.
+//   3. A page is reported when all its bytes are in, exactly once, in stream order.
+//   4. Once broken, always broken: nothing more is received or reported.
+//
+// One thread. Allocates nothing.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "engine/core/geometry.h"
+#include "engine/core/page_channel.h"
+#include "engine/core/units.h"
+#include "engine/core/wire.h"
+
+namespace faultline {
+
+class ReplyStream {
+ public:
+  /// Runs posted and not yet reaped. 256 × 4 KiB is far more than the urgent lane needs, and
+  /// 256 × 256 KiB more than any window of the pusher.
+  static constexpr size_t kOutstandingMax = 256;
+
+  /// `ram` outlives the stream.
+  explicit ReplyStream(const RamWindow& ram) : ram_(&ram) {}
+
+  [[nodiscard]] size_t Room() const { return kOutstandingMax - (posted_ - reaped_); }
+  /// REQUIRES: Room() > 0, the run is requestable. The request is to be sent as it is.
+  wire::PageRequest Post(PageRun run);
+
+  /// Where the next bytes of the stream go; at least one byte. Valid until OnReceived.
+  /// REQUIRES: !broken().
+  std::span<iovec> NextReceive();
+  /// The next `bytes` of the stream have been received where NextReceive() said.
+  /// REQUIRES: !broken(), bytes <= what NextReceive() offered.
+  void OnReceived(size_t bytes);
+  [[nodiscard]] bool broken() const { return broken_; }
+
+  /// Complete pieces, oldest first; returns how many. Fewer than out.size(): none are left.
+  size_t Reap(std::span<Arrival> out);
+  [[nodiscard]] bool HasArrivals() const;
+
+  /// The pieces posted and not reaped, oldest first; returns how many were written to `out`.
+  size_t CopyUnanswered(std::span<PageRun, kOutstandingMax> out) const;
+
+ private:
+  static_assert((kOutstandingMax & (kOutstandingMax - 1)) == 0, "slots are found by a mask");
+  static_assert(kRunPagesMax <= 64);
+  /// 64 page bits make at most 32 stretches of data, and one header follows.
+  static constexpr size_t kVectorsMax = kRunPagesMax / 2 + 1;
+
+  /// One posted run. Until its header is in, data_pages is unknown and nothing is complete.
+  struct Slot {
+    PageRun run;
+    std::byte* base = nullptr;  ///< of the run's first page in the alias
+    uint64_t page_bytes = 0;
+    uint64_t data_pages = 0;
+    uint64_t pages_complete = 0;  ///< from the first: data pages all in, or zero
+    uint64_t page_filled = 0;     ///< bytes in of the page at `pages_complete`, a data page
+    uint64_t pages_reaped = 0;
+  };
+
+  Slot& SlotOf(uint64_t number) { return slots_[number & (kOutstandingMax - 1)]; }
+  [[nodiscard]] const Slot& SlotOf(uint64_t number) const {
+    return slots_[number & (kOutstandingMax - 1)];
+  }
+  [[nodiscard]] bool InPayload() const { return header_filled_ == sizeof(wire::PageReply); }
+  size_t AddPayload(const Slot& slot);
+  size_t TakePayload(size_t bytes);
+  size_t TakeHeader(size_t bytes);
+  bool AcceptHeader();
+  static void SkipZeroPages(Slot& slot);
+  void FinishIfComplete(const Slot& slot);
+
+  const RamWindow* ram_;
+  std::array<Slot, kOutstandingMax> slots_{};
+  // Requests are numbered from 0; their id on the wire is one more. reaped_ ≤ received_ ≤ posted_.
+  uint64_t posted_ = 0;    ///< how many were posted
+  uint64_t received_ = 0;  ///< how many replies are complete; the next is the current one
+  uint64_t reaped_ = 0;    ///< how many have been reported whole
+  wire::PageReply header_{};
+  size_t header_filled_ = 0;
+  bool broken_ = false;
+  std::array<iovec, kVectorsMax> vectors_{};
+};
+
+}  // namespace faultline
