@@ -41,6 +41,24 @@ static bool BodyIsRight(struct Worker* worker, uint64_t page, uint32_t version) 
   return false;
 }
 
+static void BeginEpoch(struct Worker* worker) {
+  ++worker->epoch;
+  worker->epoch_first_op = worker->ops;
+  worker->stalls = worker->stall_cycles = worker->stall_max = 0;
+  worker->before = worker->all;
+  for (unsigned i = 0; i < sizeof worker->all; ++i) ((char*)&worker->all)[i] = 0;
+  for (unsigned i = 0; i < sizeof worker->first; ++i) ((char*)&worker->first)[i] = 0;
+}
+
+static void NotePlace(struct Worker* worker) {
+  const uint8_t place = PlatformPlace();
+  const uint32_t mark = worker->load->marks;
+  if (place == worker->place && mark == worker->mark) return;
+  worker->place = place;
+  worker->mark = mark;
+  BeginEpoch(worker);
+}
+
 static void CountStall(struct Worker* worker, uint64_t cycles) {
   if (cycles > worker->line_stall_max) worker->line_stall_max = cycles;
   if (cycles > worker->stall_max) worker->stall_max = cycles;
@@ -68,10 +86,15 @@ static uint64_t Access(volatile uint64_t* words, uint64_t line[kHeaderWords], co
   return begin;
 }
 
-static void Measure(struct Worker* worker, uint64_t begin, uint64_t end, bool first) {
+// `record` is the page's, or null for pages that have none.
+static void Measure(struct Worker* worker, uint64_t begin, uint64_t end, const uint32_t* record) {
   const uint64_t cycles = end > begin ? end - begin : 0;
+  // A slow access may be the first one in another QEMU: look before it is counted.
+  if (cycles >= CyclesOfUs(worker->load, kStallUs)) NotePlace(worker);
   AddSample(&worker->all, cycles);
-  if (first) AddSample(&worker->first, cycles);
+  if (record != NULL && (uint8_t)*record != (uint8_t)worker->epoch) {
+    AddSample(&worker->first, cycles);
+  }
   CountStall(worker, end > worker->last_end ? end - worker->last_end : 0);
   worker->last_end = end;
   CountOp(worker);
@@ -80,14 +103,14 @@ static void Measure(struct Worker* worker, uint64_t begin, uint64_t end, bool fi
 static void TouchLoadPage(struct Worker* worker) {
   struct Load* load = worker->load;
   const uint64_t page = worker->first_page + NextPage(&worker->walk);
-  const uint32_t record = load->records[page], version = record >> 8;
+  const uint32_t version = load->records[page] >> 8;
   const bool writes = (uint32_t)Random64(&worker->walk.random) < worker->write_threshold;
   const uint32_t next = writes ? NextVersion(version) : version;
   uint64_t line[kHeaderWords], fresh[kHeaderWords], end;
   if (writes) MakeHeader(load->parameters.seed, page, next, fresh);
   volatile uint64_t* words = LoadPage(load, page);
   const uint64_t begin = Access(words, line, writes ? fresh : NULL, &end);
-  Measure(worker, begin, end, (uint8_t)record != (uint8_t)worker->epoch);
+  Measure(worker, begin, end, &load->records[page]);
 
   bool right = HeaderIsRight(worker, page, version, line);
   if ((worker->laps + page) % load->parameters.full_every == 0) {
@@ -118,21 +141,12 @@ static bool TouchUntouchedPage(struct Worker* worker) {
   if (!UntouchedPage(worker, &page)) return false;
   volatile uint64_t* words = MemoryPage(&worker->load->memory, page);
   const uint64_t begin = Access(words, line, NULL, &end);
-  Measure(worker, begin, end, false);
+  Measure(worker, begin, end, NULL);
   int wrong = 0;
   while (wrong < kHeaderWords && line[wrong] == 0) ++wrong;
   if (wrong == kHeaderWords) wrong = CheckBody(words, 0, page, 0, &expected);
   if (wrong != kPageWords) Fail(worker, "untouched", page, 0, (uint64_t)wrong, 0, words[wrong]);
   return true;
-}
-
-static void BeginEpoch(struct Worker* worker) {
-  ++worker->epoch;
-  worker->epoch_first_op = worker->ops;
-  worker->stalls = worker->stall_cycles = worker->stall_max = 0;
-  worker->before = worker->all;
-  for (unsigned i = 0; i < sizeof worker->all; ++i) ((char*)&worker->all)[i] = 0;
-  for (unsigned i = 0; i < sizeof worker->first; ++i) ((char*)&worker->first)[i] = 0;
 }
 
 static uint64_t TotalOps(const struct Load* load) {
@@ -221,14 +235,8 @@ static void PollAsFirst(struct Worker* worker, uint64_t now) {
 static void Poll(struct Worker* worker, uint64_t now) {
   struct Load* load = worker->load;
   worker->next_poll = now + CyclesOfUs(load, load->parameters.poll_us);
-  const uint8_t place = PlatformPlace();
-  const uint32_t mark = load->marks;
-  if (place != worker->place || mark != worker->mark) {
-    worker->place = place;
-    worker->mark = mark;
-    BeginEpoch(worker);
-    if (worker->index == 0) ReportSwitch(worker);
-  }
+  NotePlace(worker);
+  if (worker->index == 0 && worker->epoch != worker->told_epoch) ReportSwitch(worker);
   if (load->full_requests != worker->full_seen) {
     ++worker->full_seen;
     CheckOwnPages(worker);
@@ -256,7 +264,8 @@ static void StartWorker(struct Load* load, unsigned index) {
   worker->write_threshold = PercentOf32(p->write_pct);
   worker->zero_threshold = p->zero_pct == 0 ? 0 : PercentOf32(p->zero_pct);
   worker->place = PlatformPlace();
-  worker->epoch = 1;  // records start at 0, so that the first touches at the source count as such
+  worker->epoch = worker->told_epoch =
+      1;  // records start at 0, so that the first touches at the source count as such
 }
 
 void PrepareLoad(struct Load* load) {

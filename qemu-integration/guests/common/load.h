@@ -33,7 +33,7 @@ struct Worker {
   // Since the epoch began. An epoch begins when the guest finds itself in another QEMU (its place
   // changes), or with the command `m`.
   uint8_t place;
-  uint32_t mark, full_seen, epoch;
+  uint32_t mark, full_seen, epoch, told_epoch;
   uint64_t epoch_first_op, stalls, stall_cycles, stall_max;
   struct Histogram all, first, before;  // before: `all` of the epoch that ended
   uint64_t line_stall_max;              // since the last lap line

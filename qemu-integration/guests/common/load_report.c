@@ -51,6 +51,7 @@ void ReportReady(const struct Load* load, uint64_t fill_cycles) {
 }
 
 void ReportSwitch(struct Worker* worker) {
+  worker->told_epoch = worker->epoch;
   struct Line line = {.size = 0};
   AddText(&line, "SWITCH");
   AddField(&line, "epoch", worker->epoch);
