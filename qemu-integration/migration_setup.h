@@ -1,29 +1,57 @@
-// The migration capabilities and parameters that a move needs, and the way back to what they were.
+// The parts of QEMU's migration that both sides share: capabilities and parameters with the way
+// back to what they were, the stream's descriptor, and waiting for a status.
 #pragma once
 
-#include <utility>
-#include <vector>
+#include <optional>
+#include <string>
+#include <string_view>
 
 #include "engine/core/result.h"
 #include "qemu-integration/qmp_client.h"
 
 namespace faultline {
 
-/// What the move needs switched on. The first four must be there, the last is used where known.
+/// Without these nothing moves; late-block-activate is used where QEMU knows it.
 inline constexpr const char* kNeededCapabilities[] = {"x-ignore-shared", "events",
                                                       "pause-before-switchover", "return-path"};
-inline constexpr const char* kLateBlockActivate = "late-block-activate";
 
 class MigrationSetup {
  public:
-  /// Switches on what is needed and off what disturbs; raises max-bandwidth.
+  /// Switches on what is needed and off what disturbs; raises max-bandwidth. If it fails, QEMU is
+  /// as it was.
   static Result<MigrationSetup> Apply(QmpClient& qmp);
   /// Puts back what Apply found. The migration must be over.
   [[nodiscard]] Status Restore(QmpClient& qmp) const;
 
  private:
-  Json capabilities_;  ///< as QEMU's list, only what Apply changed
+  Json capabilities_;  ///< what Apply changed, as it was
   Json parameters_;
 };
+
+/// The URI by which QEMU finds the stream's descriptor.
+Result<std::string> PassStream(QmpClient& qmp, int stream_fd);
+/// After QEMU refused to take the descriptor.
+void DropStream(QmpClient& qmp);
+
+struct MigrationState {
+  std::string status;  ///< "" if there never was one
+  std::string error;   ///< QEMU's reason, where it gives one
+
+  /// A migration that still holds the guest or the stream.
+  [[nodiscard]] bool under_way() const;
+};
+Result<MigrationState> QueryMigration(QmpClient& qmp);
+
+/// Waits until the migration has status `wanted`. Errors: kRefused with QEMU's reason if it ends
+/// otherwise, kTimeout.
+Status WaitMigrationStatus(QmpClient& qmp, std::string_view wanted, Nanos timeout);
+
+/// query-status: "running", "paused", …
+Result<std::string> RunState(QmpClient& qmp);
+/// Waits until query-status says `wanted`.
+Status WaitRunState(QmpClient& qmp, std::string_view wanted, Nanos timeout);
+
+/// When the latest kept event of that name was sent, µs since the epoch; takes them all out.
+std::optional<int64_t> TimeOfEvent(QmpClient& qmp, std::string_view name);
 
 }  // namespace faultline

@@ -50,10 +50,9 @@ class QemuSource final : public SourceVm {
  private:
   QemuSource(std::unique_ptr<QmpClient> qmp, QemuFacts facts, std::vector<Finding> findings);
 
-  Status Reconnect();
-  Status TryResume(Nanos deadline);
-  Status CancelMigration(Nanos deadline);
-  Result<std::string> WaitMigrationStatus(std::string_view wanted, Nanos timeout);
+  Status TryResume();
+  Status EndMigration();
+  Status RunAgain();
 
   std::unique_ptr<QmpClient> qmp_;
   QemuFacts facts_;
@@ -83,6 +82,8 @@ class QemuDestination final : public DestinationVm {
 
  private:
   QemuDestination(std::unique_ptr<QmpClient> qmp, QemuFacts facts, std::vector<Finding> findings);
+
+  Status LoadFailed(const Error& error);
 
   std::unique_ptr<QmpClient> qmp_;
   QemuFacts facts_;

@@ -15,6 +15,7 @@
 
 #include "engine/core/result.h"
 #include "engine/core/units.h"
+#include "qemu-integration/unix_socket.h"
 
 namespace faultline {
 
@@ -39,7 +40,6 @@ class QmpClient {
   /// stays silent (QEMU serves one client at a time; a second one connects and hears nothing).
   static Result<std::unique_ptr<QmpClient>> Connect(std::string path,
                                                     Nanos timeout = kQmpConnectTimeout);
-  ~QmpClient();
   QmpClient(const QmpClient&) = delete;
   QmpClient& operator=(const QmpClient&) = delete;
 
@@ -71,21 +71,17 @@ class QmpClient {
   [[nodiscard]] int qemu_major() const { return major_; }
 
  private:
-  QmpClient(std::string path, int socket);
+  QmpClient(std::string path, UnixSocket socket);
 
-  Status Negotiate(Nanos timeout);
-  void ReadVersion(const Json& greeting);
-  Status Send(const Json& message, int passed_fd);
-  Result<Json> Reply(std::string_view command, uint64_t id, Nanos deadline);
+  Status Negotiate(Nanos deadline);
   Result<Json> ExecuteWithFd(std::string_view command, Json arguments, int fd, Nanos timeout);
+  Result<Json> Reply(std::string_view command, uint64_t id, Nanos deadline);
   Result<Json> NextMessage(Nanos deadline);
-  Status Receive(Nanos deadline);
-  Status ReceiveNow();
-  void Keep(const Json& event);
+  void Keep(const Json& message);
   tl::unexpected<Error> Broken(ErrorKind kind, const std::string& what);
 
   std::string path_;
-  int socket_;
+  UnixSocket socket_;
   int peer_pid_ = 0;
   std::string version_;
   int major_ = 0;

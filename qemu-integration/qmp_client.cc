@@ -1,0 +1,173 @@
+#include "qemu-integration/qmp_client.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <utility>
+
+#include "engine/core/check.h"
+#include "qemu-integration/json_read.h"
+#include "qemu-integration/unix_socket.h"
+
+namespace faultline {
+
+namespace {
+
+Nanos Now() { return std::chrono::steady_clock::now().time_since_epoch(); }
+
+double Seconds(Nanos time) { return std::chrono::duration<double>(time).count(); }
+
+}  // namespace
+
+QmpClient::QmpClient(std::string path, UnixSocket socket)
+    : path_(std::move(path)), socket_(std::move(socket)), peer_pid_(socket_.PeerPid()) {}
+
+Result<std::unique_ptr<QmpClient>> QmpClient::Connect(std::string path, Nanos timeout) {
+  const Nanos deadline = Now() + timeout;
+  FAULTLINE_ASSIGN(auto socket, UnixSocket::Connect(path, deadline));
+  std::unique_ptr<QmpClient> client(new QmpClient(std::move(path), std::move(socket)));
+  FAULTLINE_TRY(client->Negotiate(deadline));
+  return client;
+}
+
+Status QmpClient::Negotiate(Nanos deadline) {
+  auto greeting = NextMessage(deadline);
+  if (!greeting && greeting.error().kind == ErrorKind::kTimeout) {
+    return Fail(ErrorKind::kTimeout,
+                fmt::format("QMP socket {}: no greeting — QEMU serves one client at a time and "
+                            "another one is probably connected; give QEMU a second -qmp socket",
+                            path_));
+  }
+  FAULTLINE_TRY(greeting);
+  const Json& version = Member(Member(Member(*greeting, "QMP"), "version"), "qemu");
+  if (!version.is_object()) {
+    broken_ = true;
+    return Fail(ErrorKind::kRefused,
+                fmt::format("{} is a socket, but not a QMP socket: give the path of QEMU's "
+                            "-qmp unix:PATH,server=on,wait=off",
+                            path_));
+  }
+  major_ = static_cast<int>(IntOf(Member(version, "major")));
+  version_ = fmt::format("{}.{}.{}", major_, IntOf(Member(version, "minor")),
+                         IntOf(Member(version, "micro")));
+  FAULTLINE_TRY(Execute("qmp_capabilities", Json::object(), deadline - Now()));
+  return {};
+}
+
+Result<Json> QmpClient::Execute(std::string_view command, Json arguments, Nanos timeout) {
+  return ExecuteWithFd(command, std::move(arguments), -1, timeout);
+}
+
+Result<std::string> QmpClient::Human(std::string_view command_line) {
+  FAULTLINE_ASSIGN(const Json text,
+                   Execute("human-monitor-command", {{"command-line", std::string(command_line)}}));
+  return StringOf(text);
+}
+
+Status QmpClient::PassFd(const std::string& name, int fd) {
+  FAULTLINE_CHECK(fd >= 0);
+  FAULTLINE_TRY(ExecuteWithFd("getfd", {{"fdname", name}}, fd, kQmpCommandTimeout));
+  return {};
+}
+
+Status QmpClient::CloseFd(const std::string& name) {
+  FAULTLINE_TRY(Execute("closefd", {{"fdname", name}}));
+  return {};
+}
+
+Result<QmpEvent> QmpClient::WaitEvent(std::string_view name, Nanos timeout) {
+  return WaitEvent([name](const QmpEvent& event) { return event.name == name; }, timeout);
+}
+
+Result<QmpEvent> QmpClient::WaitEvent(const EventFilter& filter, Nanos timeout) {
+  const Nanos deadline = Now() + timeout;
+  while (true) {
+    for (auto event = events_.begin(); event != events_.end(); ++event) {
+      if (!filter(*event)) continue;
+      QmpEvent found = std::move(*event);
+      events_.erase(event);
+      return found;
+    }
+    if (broken_) return Broken(ErrorKind::kPeer, "the connection is closed");
+    FAULTLINE_ASSIGN(const Json message, NextMessage(deadline));
+    Keep(message);
+  }
+}
+
+Result<Json> QmpClient::ExecuteWithFd(std::string_view command, Json arguments, int fd,
+                                      Nanos timeout) {
+  if (broken_) return Broken(ErrorKind::kPeer, "the connection is closed");
+  const Nanos deadline = Now() + timeout;
+  const uint64_t id = ++last_id_;
+  const Json message = {
+      {"execute", std::string(command)}, {"arguments", std::move(arguments)}, {"id", id}};
+  const auto text = message.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  if (const Status sent = socket_.Send(text, fd, deadline); !sent) {
+    return Broken(sent.error().kind,
+                  fmt::format("sending '{}': {}", command, sent.error().message));
+  }
+  auto reply = Reply(command, id, deadline);
+  if (!reply && reply.error().kind == ErrorKind::kTimeout) {
+    return Fail(ErrorKind::kTimeout, fmt::format("QMP '{}' on {}: no answer in {:.1f} s", command,
+                                                 path_, Seconds(timeout)));
+  }
+  return reply;
+}
+
+Result<Json> QmpClient::Reply(std::string_view command, uint64_t id, Nanos deadline) {
+  while (true) {
+    FAULTLINE_ASSIGN(const Json message, NextMessage(deadline));
+    Keep(message);
+    const bool is_reply = message.contains("return") || message.contains("error");
+    // A reply to a command that timed out earlier is nobody's any more. An error that QEMU could
+    // not tie to a command has no id, and only one command is under way.
+    if (!is_reply || UnsignedOf(Member(message, "id"), id) != id) continue;
+    if (message.contains("return")) return message["return"];
+    return Fail(ErrorKind::kRefused,
+                fmt::format("QMP '{}' on {}: QEMU says: {}", command, path_,
+                            StringOf(Member(Member(message, "error"), "desc"), "(no reason)")));
+  }
+}
+
+void QmpClient::Keep(const Json& message) {
+  const Json& name = Member(message, "event");
+  if (!name.is_string()) return;
+  const Json& stamp = Member(message, "timestamp");
+  const int64_t micros =
+      IntOf(Member(stamp, "seconds")) * 1'000'000 + IntOf(Member(stamp, "microseconds"));
+  if (events_.size() == kQmpEventsMax) events_.pop_front();
+  events_.push_back({StringOf(name), Member(message, "data"), micros});
+}
+
+Result<Json> QmpClient::NextMessage(Nanos deadline) {
+  while (true) {
+    if (broken_) return Broken(ErrorKind::kPeer, "the connection is closed");
+    // Checked here too: a peer that never stops talking must not keep us for ever.
+    if (Now() > deadline) return Fail(ErrorKind::kTimeout, "no answer in time");
+    const size_t end = input_.find('\n', searched_);
+    if (end != std::string::npos) {
+      Json message =
+          Json::parse(input_.begin(), input_.begin() + static_cast<ptrdiff_t>(end), nullptr, false);
+      input_.erase(0, end + 1);
+      searched_ = 0;
+      if (!message.is_object()) return Broken(ErrorKind::kRefused, "what it says is not QMP");
+      return message;
+    }
+    searched_ = input_.size();
+    if (input_.size() > kQmpMessageBytesMax) {
+      return Broken(ErrorKind::kPeer,
+                    fmt::format("a message of more than {} MiB", kQmpMessageBytesMax >> 20));
+    }
+    const auto received = socket_.Receive(input_, deadline);
+    if (received) continue;
+    if (received.error().kind == ErrorKind::kTimeout) return tl::unexpected(received.error());
+    return Broken(received.error().kind, received.error().message);
+  }
+}
+
+tl::unexpected<Error> QmpClient::Broken(ErrorKind kind, const std::string& what) {
+  broken_ = true;
+  return Fail(kind, fmt::format("QMP socket {}: {}", path_, what));
+}
+
+}  // namespace faultline
