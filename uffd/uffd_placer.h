@@ -52,7 +52,7 @@ class UffdPlacer final : public PagePlacer {
   PlaceResult Map(PageRun run, Way way);
   PlaceResult MapOnePage(PageIndex page, Way way);
   [[nodiscard]] UffdProgress Try(PageRun run, Way way) const;
-  [[nodiscard]] UffdProgress ZeroHugePage(PageIndex page) const;
+  [[nodiscard]] UffdProgress ZeroFirstHugePage(PageRun run) const;
   PlaceResult CannotMap(PageIndex page, UffdOutcome outcome);
 
   const UserfaultFd& uffd_;
