@@ -66,6 +66,9 @@ static void WaitUs(uint64_t us, uint64_t tsc_khz) {
   while (Tsc() < end) PlatformRelax();
 }
 
+// Close enough: the TSC runs at some GHz.
+void PlatformRest(uint64_t us) { WaitUs(us, 2000000); }
+
 void StartOtherCpus(void) {
   // Volatile, and a variable, so that the compiler does not see a fixed array in page zero.
   volatile char* to = (volatile char*)kTrampoline;

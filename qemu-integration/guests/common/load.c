@@ -242,6 +242,7 @@ static void Poll(struct Worker* worker, uint64_t now) {
     CheckOwnPages(worker);
   }
   if (worker->index == 0) PollAsFirst(worker, now);
+  if (load->parameters.rest_us != 0) PlatformRest(load->parameters.rest_us);
   worker->last_end = ReadTsc();
 }
 

@@ -1,5 +1,5 @@
 // The memory load of the guests: touch, verify, measure, tell. Freestanding C; one Worker per vCPU,
-// each with pages of its own. The guest around it gives the memory, the five Platform functions,
+// each with pages of its own. The guest around it gives the memory, the six Platform functions,
 // and calls RunWorker once on every vCPU.
 #ifndef QEMU_INTEGRATION_GUESTS_COMMON_LOAD_H_
 #define QEMU_INTEGRATION_GUESTS_COMMON_LOAD_H_
@@ -55,7 +55,8 @@ uint8_t PlatformPlace(void);  // changes when another QEMU runs the guest
 void PlatformBeat(const uint8_t bytes[8]);
 int PlatformInput(void);  // a byte of the command stream, or -1
 void PlatformWrite(const char* text, size_t size);
-void PlatformRelax(void);  // other workers may run now
+void PlatformRelax(void);        // other workers may run now
+void PlatformRest(uint64_t us);  // stand still for about so long
 
 // Both are done once, before any RunWorker. `records` is zero and has room for LoadPages() entries.
 uint64_t LoadPages(const struct Parameters* parameters, const struct Memory* memory);
