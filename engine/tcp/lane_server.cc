@@ -1,0 +1,150 @@
+#include "engine/tcp/lane_server.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "engine/core/check.h"
+#include "engine/tcp/deadline.h"
+
+namespace faultline {
+namespace {
+
+constexpr size_t kRequestBytes = sizeof(wire::PageRequest);
+
+iovec VectorOf(std::span<const std::byte> bytes) {
+  // sendmsg only reads through iov_base.
+  return {const_cast<std::byte*>(bytes.data()), bytes.size()};
+}
+
+/// Drops `sent` bytes from the front of `rest`.
+std::span<iovec> Advance(std::span<iovec> rest, size_t sent) {
+  while (!rest.empty() && sent >= rest.front().iov_len) {
+    sent -= rest.front().iov_len;
+    rest = rest.subspan(1);
+  }
+  if (sent > 0) {
+    rest.front().iov_base = static_cast<std::byte*>(rest.front().iov_base) + sent;
+    rest.front().iov_len -= sent;
+  }
+  return rest;
+}
+
+/// recv that looks for `spin` before it sleeps.
+ssize_t ReceiveSpinning(int fd, std::span<std::byte> into, Nanos spin) {
+  if (spin > Nanos::zero()) {
+    const Nanos until = tcp::MonotonicNow() + spin;
+    do {
+      const ssize_t got = ::recv(fd, into.data(), into.size(), MSG_DONTWAIT);
+      if (got >= 0 || errno != EAGAIN) return got;
+    } while (tcp::MonotonicNow() < until);
+  }
+  return ::recv(fd, into.data(), into.size(), 0);
+}
+
+}  // namespace
+
+LaneServer::LaneServer(tcp::UniqueFd socket, std::unique_ptr<PageServer> server, Options options)
+    : socket_(std::move(socket)), server_(std::move(server)), options_(std::move(options)) {
+  FAULTLINE_CHECK(socket_.valid() && server_ != nullptr);
+  thread_ = std::thread([this] { Run(); });
+}
+
+LaneServer::LaneServer(tcp::UniqueFd socket, std::unique_ptr<PageServer> server)
+    : LaneServer(std::move(socket), std::move(server), Options()) {}
+
+LaneServer::~LaneServer() { Stop(); }
+
+void LaneServer::Stop() {
+  if (!thread_.joinable()) return;
+  stopping_.store(true, std::memory_order_relaxed);
+  ::shutdown(socket_.get(), SHUT_RDWR);
+  thread_.join();
+}
+
+LaneServer::Stats LaneServer::stats() const {
+  return {requests_.value(), received_bytes_.value(), sent_bytes_.value(), pages_.value()};
+}
+
+void LaneServer::Run() {
+  while (ServeOnce()) {
+  }
+  // The peer learns at once, whatever the reason; the descriptor stays until Stop() has joined.
+  ::shutdown(socket_.get(), SHUT_RDWR);
+  ended_.store(true, std::memory_order_release);
+  if (options_.on_end) options_.on_end();
+}
+
+/// One receive, and the answer to every request that is whole. False: the lane has ended.
+bool LaneServer::ServeOnce() {
+  if (!ReceiveRequests()) return false;
+  const size_t whole = inbox_bytes_ / kRequestBytes;
+  for (size_t i = 0; i < whole; ++i) {
+    wire::PageRequest request;
+    std::memcpy(&request, inbox_.data() + i * kRequestBytes, kRequestBytes);
+    if (!Answer(request)) return false;
+  }
+  const size_t used = whole * kRequestBytes;
+  inbox_bytes_ -= used;
+  std::memmove(inbox_.data(), inbox_.data() + used, inbox_bytes_);
+  return true;
+}
+
+bool LaneServer::ReceiveRequests() {
+  const auto free = std::span(inbox_).subspan(inbox_bytes_);
+  ssize_t got = 0;
+  do {
+    got = ReceiveSpinning(socket_.get(), free, options_.spin);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return EndWith(fmt::format("receiving requests: {}", std::strerror(errno)));
+  if (got == 0) return EndWith("the destination closed the lane");
+  inbox_bytes_ += static_cast<size_t>(got);
+  received_bytes_.Add(static_cast<uint64_t>(got));
+  return true;
+}
+
+bool LaneServer::Answer(const wire::PageRequest& request) {
+  const ReplyPlan* plan = server_->Plan(request);
+  if (plan == nullptr) {
+    return EndWith(fmt::format(
+        "the destination asked for what cannot be served (pages {} + {}): the lane is closed",
+        request.first, request.count));
+  }
+  if (!SendAll(*plan)) return EndWith(fmt::format("sending pages: {}", std::strerror(errno)));
+  requests_.Add();
+  pages_.Add(request.count);
+  return true;
+}
+
+/// Header and pages in one gathered send. False: errno is set.
+bool LaneServer::SendAll(const ReplyPlan& plan) {
+  std::array<iovec, kRunPagesMax + 1> vectors;
+  vectors[0] = VectorOf(std::as_bytes(std::span(&plan.header, 1)));
+  std::transform(plan.segments.begin(),
+                 plan.segments.begin() + static_cast<ptrdiff_t>(plan.segment_count),
+                 vectors.begin() + 1, VectorOf);
+  std::span<iovec> rest = std::span(vectors).first(plan.segment_count + 1);
+  while (!rest.empty()) {
+    msghdr message{};
+    message.msg_iov = rest.data();
+    message.msg_iovlen = rest.size();
+    const ssize_t sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0) return false;
+    sent_bytes_.Add(static_cast<uint64_t>(sent));
+    rest = Advance(rest, static_cast<size_t>(sent));
+  }
+  return true;
+}
+
+/// Always false.
+bool LaneServer::EndWith(std::string reason) {
+  reason_ = stopping_.load(std::memory_order_relaxed) ? "stopped" : std::move(reason);
+  return false;
+}
+
+}  // namespace faultline

@@ -1,0 +1,79 @@
+// What the page lane on io_uring and the one on epoll have in common: the table of runs, the
+// queue of requests, the lane's health. How bytes move is the derived class's.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <span>
+
+#include "engine/core/check.h"
+#include "engine/core/page_channel.h"
+#include "engine/tcp/reply_stream.h"
+#include "engine/tcp/request_queue.h"
+#include "engine/tcp/unique_fd.h"
+
+namespace faultline {
+
+class StreamChannel : public PageChannel {
+ public:
+  [[nodiscard]] size_t Room() const final { return std::min(replies_.Room(), requests_.Room()); }
+
+  void Post(PageRun run) final {
+    FAULTLINE_CHECK(!closed_);
+    requests_.Push(replies_.Post(run));
+  }
+
+  size_t Reap(std::span<Arrival> out) final { return closed_ ? 0 : replies_.Reap(out); }
+
+  [[nodiscard]] LaneHealth Health() const final {
+    return broken_ ? LaneHealth::kBroken : LaneHealth::kOpen;
+  }
+  [[nodiscard]] std::span<const PageRun> Unanswered() const final {
+    FAULTLINE_CHECK(closed_);
+    return {unanswered_.data(), unanswered_count_};
+  }
+  [[nodiscard]] ByteCount WireBytes() const final { return ByteCount(wire_bytes_); }
+
+  /// The owner has something to look at: arrivals to reap, or a lane to close.
+  [[nodiscard]] bool HasNews() const { return !closed_ && (broken_ || replies_.HasArrivals()); }
+
+ protected:
+  StreamChannel(tcp::UniqueFd socket, const RamWindow& ram)
+      : socket_(std::move(socket)), replies_(ram) {}
+
+  /// `result` bytes of requests have left, or -errno.
+  void NoteSent(int64_t result) {
+    if (result < 0) return Break();
+    requests_.OnSent(static_cast<size_t>(result));
+    wire_bytes_ += static_cast<uint64_t>(result);
+  }
+  /// `result` bytes have landed where replies_.NextReceive() said; 0: the peer closed; or -errno.
+  void NoteReceived(int64_t result) {
+    if (result <= 0) return Break();
+    replies_.OnReceived(static_cast<size_t>(result));
+    wire_bytes_ += static_cast<uint64_t>(result);
+    broken_ = broken_ || replies_.broken();
+  }
+  void Break() { broken_ = true; }
+  /// Nothing lands any more. Closes the socket, and what was not reaped is final.
+  void Seal() {
+    socket_.Reset();
+    unanswered_count_ = replies_.CopyUnanswered(unanswered_);
+    broken_ = true;
+    closed_ = true;
+  }
+
+  tcp::UniqueFd socket_;
+  ReplyStream replies_;
+  RequestQueue requests_;
+  bool broken_ = false;
+  bool closed_ = false;
+
+ private:
+  uint64_t wire_bytes_ = 0;
+  size_t unanswered_count_ = 0;
+  std::array<PageRun, ReplyStream::kOutstandingMax> unanswered_{};
+};
+
+}  // namespace faultline
