@@ -5,6 +5,9 @@
 //   engine/core/page_server.cc (at the source) → engine/core/landing.cc → uffd/placer.cc.
 //
 // Nothing here allocates, locks, logs, or waits for anything but the reactor.
+//
+// Ends without ceremony: destroying a loop that has a lane leaves the lane's pages Requested, as
+// a crash would. Call DropLane() first to give them back.
 #pragma once
 
 #include <array>
@@ -26,6 +29,7 @@ enum class StepResult : uint8_t {
 
 class FaultLoop {
  public:
+  /// All outlive the loop. Watches the source on the reactor.
   FaultLoop(Landing::Parts parts, FaultSource& source, Reactor& reactor);
 
   /// Gives the loop a lane (made on its reactor) and asks again for everybody still waiting.
@@ -46,10 +50,11 @@ class FaultLoop {
   }
 
  private:
+  [[nodiscard]] Nanos WaitLimit(Nanos timeout) const;
   void TakeFaults();
-  void TakeRemoved(std::span<const PageRun> removed);
-  void Answer(const Fault& fault, Nanos now);
-  void Request(PageIndex page);
+  void Answer(PageIndex page, Nanos now);
+  void AskForUnasked();
+  void Request(PageIndex page, Nanos read);
   void TakeArrivals();
 
   Landing::Parts parts_;
@@ -57,10 +62,10 @@ class FaultLoop {
   Reactor& reactor_;
   Landing landing_;
   std::unique_ptr<PageChannel> lane_;
-  ByteCount closed_wire_bytes_;  ///< of the lanes before this one; DropLane adds to it
+  ByteCount closed_wire_bytes_;  ///< of the lanes that are gone
   ReadySet ready_;
+  bool more_faults_ = false;  ///< the last read filled its buffer
   bool guest_gone_ = false;
-  bool backlog_ = false;  ///< waiters are listed whose page nobody has asked for (no room, no lane)
   std::array<Arrival, 64> arrivals_{};
 };
 

@@ -1,12 +1,25 @@
 // What happens to bytes that have arrived, on whichever lane: land → place → wake.
 //
-// Shared by the fault loop (single pages) and the pusher (runs); one instance per thread.
+// Shared by the fault loop (single pages), the pusher (runs) and the hole sweep; one instance per
+// thread.
 //   Requested: Held is written first, then CONTINUE, then Mapped. A page somebody waits for is
 //     mapped before the rest of its run.
 //   Zero: the alias is emptied where bytes may lie, then Hole; mapped only if somebody waits.
 //   Discarding: emptied first, then Released; a waiter gets a zero page.
 // A placer that answers kRetry (a REMOVE event is unread) leaves the run on a bounded list that
-// Retry() works off; the pages stay Held, which is safe for as long as it takes.
+// Retry() works off; the pages keep their state, which is safe for as long as it takes.
+//
+// Why no wake-up is ever lost. The fault loop, having read a fault on page P, sets P's waiter mark
+// (Ledger::OnFault). The guest's thread sleeps from before that moment until somebody wakes P.
+//   1. P was missing when the mark was set. Whoever completes P does so by compare-and-swap on
+//      the same byte, so it sees the mark, and calls Settle. A lane that dies instead leaves P
+//      Absent with its mark and says so (WaiterTable::NoteUnasked): the fault loop asks again.
+//   2. P was not missing and nobody was placing it: the fault loop itself calls Settle.
+//   3. Another thread was placing P (BeginPlacing, which took any earlier mark, had happened and
+//      its end had not). That end is a compare-and-swap too: it sees the new mark. If the page was
+//      mapped, Finish wakes it once more; if not, P stays marked and on the retry list.
+//   4. The retry list is full: P is woken without being mapped, and its thread faults again.
+// Settle maps P by whatever its state calls for, and every Map call wakes.
 #pragma once
 
 #include <array>
@@ -25,7 +38,10 @@ namespace faultline {
 class Landing {
  public:
   static constexpr size_t kRetriesMax = 128;
+  /// How long a thread may sleep at most while something is on its retry list.
+  static constexpr Nanos kRetryPause{50'000};
 
+  /// All outlive the landing. The two metrics are this thread's own; the rest is shared.
   struct Parts {
     const Geometry& geometry;
     Ledger& ledger;
@@ -37,31 +53,37 @@ class Landing {
   };
   explicit Landing(Parts parts) : parts_(parts) {}
 
-  /// Room for another arrival: while false, call Retry() before Complete().
-  [[nodiscard]] bool HasRoom() const { return retry_count_ < kRetriesMax / 2; }
-  /// REQUIRES: HasRoom(); the run was claimed by this thread's lane.
+  /// REQUIRES: the run was claimed by the caller and at most kRunPagesMax pages long; nothing
+  /// lands in it any more.
   void Complete(const Arrival& arrival);
-  /// Maps what had to wait for a REMOVE event to be read.
-  void Retry();
   /// The lane is quiet: its unanswered pages go back to Absent (or Released).
   void GiveBack(PageRun unanswered);
+  /// The guest gave the pages up (a REMOVE event was read).
+  void Remove(PageRun removed);
+  /// The source has no memory there, for good: whatever is Absent becomes Hole. Pages that are
+  /// Requested are left: their reply says zero. Any length.
+  void SweepHoles(PageRun holes);
+  /// Maps the page if somebody waits for it and its state allows. `since`: when it was complete.
+  void Settle(PageIndex page, Nanos since);
+
+  /// Tries again what had to wait for a REMOVE event to be read.
+  void Retry();
+  [[nodiscard]] bool has_retries() const { return retry_count_ > 0; }
   [[nodiscard]] bool guest_gone() const { return guest_gone_; }
 
  private:
-  void CompleteData(PageRun run);
-  void CompleteZero(PageRun run);
-  void CompleteDiscarded(PageIndex page);
-  void MapRun(PageRun run);
-  void MapZeroPage(PageIndex page);
-  void NoteMapped(PageRun run);
-  void PutOff(PageRun run, bool zero);
+  void CompleteData(PageRun run, Nanos landed);
+  void CompleteZero(PageRun run, Nanos landed);
+  void CompleteDiscarded(PageIndex page, PageEvent event, Nanos landed);
+  void PlaceHeld(PageRun run, Nanos since);
+  PlaceResult Map(PageIndex page, const Ledger::Change& begun);
+  void Finish(PageRun run, PlaceResult result, uint64_t waited, Nanos since);
+  void NoteAwake(PageIndex page, Nanos since);
+  void PutOff(PageRun run);
+  void EmptyRemoved(PageRun run);
 
-  struct PutOffRun {
-    PageRun run;
-    bool zero;
-  };
   Parts parts_;
-  std::array<PutOffRun, kRetriesMax> retries_{};
+  std::array<PageRun, kRetriesMax> retries_{};
   size_t retry_count_ = 0;
   bool guest_gone_ = false;
 };

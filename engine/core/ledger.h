@@ -1,10 +1,14 @@
 // The page ledger: the one authority on every page, at the destination.
 //
-// One atomic byte per page: the state (page_life.h) in the low bits and two marks above it.
+// One atomic byte per page: the state (page_life.h) in the low bits and three marks above it.
+//   kPlacingMark  one thread is inside a call that maps (or empties) this page: nobody else may
+//   kTouchedMark  bytes may lie in the alias that the guest must not see (a broken landing, memory
+//                 allocated ahead of need): the page must be emptied before it is mapped as zero
 //   kWaiterMark   somebody in the guest sleeps on this page: whoever completes it wakes it at once
-//   kTouchedMark  bytes may lie in the alias (a broken landing, memory allocated ahead of need):
-//                 the page must be emptied before it may become a Hole
 // Zeroed storage is a fresh ledger, so a sparse file of zeroes is one too.
+//
+// Why placing is exclusive: emptying a page that another thread is just mapping could take away
+// what the guest has written there in between. Why nobody sleeps for ever: landing.h.
 //
 // Threads: every method may be called from any thread. Each is one compare-and-swap per page;
 // exactly one caller wins each transition. No method allocates, locks or waits.
@@ -26,16 +30,18 @@ class Ledger {
   static_assert(sizeof(Cell) == 1 && Cell::is_always_lock_free);
 
   static constexpr uint8_t kStateBits = 0x0F;
+  static constexpr uint8_t kPlacingMark = 0x20;
   static constexpr uint8_t kTouchedMark = 0x40;
   static constexpr uint8_t kWaiterMark = 0x80;
 
-  /// What a transition did. `before == after` only where the table says so.
+  /// What a transition did. Marks are as they were before it.
   struct Change {
-    bool legal = false;  ///< false: the state did not allow the event and nothing happened
+    bool legal = false;  ///< false: the page's state or marks did not allow it; nothing happened
     PageState before = PageState::kAbsent;
     PageState after = PageState::kAbsent;
-    bool had_waiter = false;   ///< the mark as it was; kMap and a landing as Released clear it
-    bool was_touched = false;  ///< the mark as it was
+    bool had_waiter = false;
+    bool was_touched = false;
+    bool must_empty = false;  ///< kRemove: the caller empties the page, then calls NoteEmptied
   };
 
   /// Counts what is missing in `cells` (all of it, for fresh storage).
@@ -46,31 +52,47 @@ class Ledger {
   [[nodiscard]] PageCount page_count() const { return PageCount(cells_.size()); }
   [[nodiscard]] PageState State(PageIndex page) const;
   [[nodiscard]] bool HasWaiter(PageIndex page) const;
+  [[nodiscard]] bool IsTouched(PageIndex page) const;
 
   /// Absent + Requested + Discarding. The migration is over when it reaches zero.
   [[nodiscard]] PageCount missing() const {
     return PageCount(missing_.load(std::memory_order_acquire));
   }
 
-  /// The transition of page_life.h. kLaneQuiet to Absent sets kTouchedMark; the waiter mark stays
-  /// until the page is mapped.
+  /// The transition of page_life.h, and the marks:
+  ///   kLand, kFoundEmpty  clear the touched mark
+  ///   kLaneQuiet          sets it on the way to Absent
+  ///   kRemove             sets it where bytes may lie; unless somebody else is placing the page,
+  ///                       it also sets the placing mark and says `must_empty`
+  ///   kMap                clears all marks; had_waiter: since BeginPlacing somebody came, wake it
+  /// The waiter mark stays through all others.
   Change Apply(PageIndex page, PageEvent event);
+  /// As Apply, but legal only while the page is in state `expected`.
+  Change ApplyFrom(PageState expected, PageIndex page, PageEvent event);
 
   /// Claims the longest prefix of `run` that is Absent; empty if its first page is not.
   PageRun ClaimPrefix(PageRun run);
 
-  /// A fault: marks a waiter where bytes are landing, claims where the page is Absent (and marks),
-  /// and otherwise only reports. `before` is the state that the fault met.
-  Change OnFault(PageIndex page);
+  /// A fault: sets the waiter mark, in every state, and claims an Absent page if `may_claim`.
+  /// `before` is the state that the fault met, `after` is Requested if this call claimed.
+  Change OnFault(PageIndex page, bool may_claim);
 
-  /// Clears the waiter mark and says whether it was set.
-  bool TakeWaiter(PageIndex page);
+  /// Takes the right to map the page, and the waiter mark. Legal if nobody else has it and the
+  /// page is Held / somebody waits for a page that is not missing.
+  /// Ends with Apply(kMap) when it is mapped, or with StopPlacing.
+  Change BeginPlacingHeld(PageIndex page);
+  Change BeginPlacingAwaited(PageIndex page);
+  /// Nothing was mapped. `had_waiter` puts the mark back that BeginPlacing took.
+  void StopPlacing(PageIndex page, bool had_waiter);
+  /// The page was emptied: clears the touched mark. REQUIRES: the caller places the page.
+  void NoteEmptied(PageIndex page);
 
-  /// Memory was put into the alias ahead of need.
+  /// Memory is about to be put into the alias ahead of need. Only marks what may still land.
   void MarkTouched(PageRun run);
 
   /// After the death of the engine that wrote this ledger: nothing lands any more, so Requested
-  /// returns to Absent and Discarding to Released. REQUIRES: no other user of the storage.
+  /// returns to Absent and Discarding to Released, both touched. Nobody places, nobody is listed
+  /// (wake every range: who still waits faults again). REQUIRES: no other user of the storage.
   void RecoverAfterCrash();
 
   /// How many pages are in each state. Walks the ledger: for progress and reports only.

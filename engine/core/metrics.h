@@ -66,10 +66,13 @@ struct FaultMetrics {
   LatencyHistogram fetch;     ///< posted → bytes in the alias
   LatencyHistogram place;     ///< bytes in the alias → mapped and awake
   Counter removed_pages;
+
+  void MergeFrom(const FaultMetrics& other);
 };
 
 struct LandingMetrics {
   Counter data_pages;
+  Counter data_bytes;
   Counter zero_pages;
   Counter discarded_pages;  ///< arrived for a page that the guest had given up
   Counter place_retries;

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
+#include <vector>
 
 #include "engine/core/geometry.h"
 #include "engine/core/units.h"
@@ -24,13 +26,21 @@ class PushOrder {
 /// By address, in whole runs.
 class SequentialOrder final : public PushOrder {
  public:
-  explicit SequentialOrder(const Geometry& geometry) : geometry_(geometry) {}
+  /// `geometry` outlives the order.
+  explicit SequentialOrder(const Geometry& geometry);
   PageRun Next() override;
   void Rewind() override { cursor_.store(0, std::memory_order_relaxed); }
 
  private:
-  const Geometry& geometry_;
-  std::atomic<uint64_t> cursor_{0};
+  /// A region, cut into runs of the longest requestable length.
+  struct Stretch {
+    PageRun pages;
+    uint64_t run_pages;
+    uint64_t first_run;  ///< how many runs all stretches before it have
+  };
+  std::vector<Stretch> stretches_;
+  uint64_t run_count_ = 0;
+  std::atomic<uint64_t> cursor_{0};  ///< the next run; may pass run_count_
 };
 
 }  // namespace faultline

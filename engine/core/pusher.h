@@ -46,9 +46,19 @@ class Pusher {
   [[nodiscard]] ByteCount in_flight() const { return in_flight_; }
 
  private:
-  void TakeArrivals();
+  /// Why FillWindow stopped.
+  enum class Fill : uint8_t {
+    kPosted = 1,  ///< another run is on its way
+    kFull,        ///< the window or the lane has no room
+    kPaced,       ///< the rate limit says later
+    kRoundOver,   ///< the order has proposed everything
+  };
   void FillWindow();
-  bool PostNext();
+  Fill PostNext();
+  void DropWhatIsNotAbsent();
+  void StartNextRound();
+  [[nodiscard]] Nanos WaitLimit(Nanos timeout) const;
+  void TakeArrivals();
 
   Landing::Parts parts_;
   PushOrder& order_;
@@ -57,9 +67,10 @@ class Pusher {
   Landing landing_;
   RateLimiter rate_;
   std::unique_ptr<PageChannel> lane_;
-  ByteCount closed_wire_bytes_;  ///< of the lanes before this one; DropLane adds to it
+  ByteCount closed_wire_bytes_;  ///< of the lanes that are gone
   PageRun candidate_;  ///< what is left of the run that the order proposed
   ByteCount in_flight_;
+  Fill fill_ = Fill::kPosted;
   ReadySet ready_;
   std::array<Arrival, 64> arrivals_{};
 };

@@ -1,15 +1,17 @@
-// Who waits for which page, and since when. One per shard.
+// Who waits for which page, and since when. One per engine.
 //
 // The ledger's waiter mark says that somebody waits; this table adds the times, for the latency
-// histograms, and lets a new lane ask again for what the old one owed. A fixed number of slots:
-// no more guest threads can sleep on distinct pages than there are threads, and when the table is
-// full the fault loop stops reading events until a slot is free, so the kernel keeps the queue.
+// histograms, and lets the fault loop ask again for what a dead lane owed: a page that is Absent
+// and marked is always listed here. A fixed number of slots; when none is left the fault loop
+// wakes the thread, which faults again, so the kernel keeps the queue.
 //
-// Threads: Add by the shard's fault loop only; Remove by whoever completes the page.
+// Threads: any. A page is added before its waiter mark is set, and removed only after the page is
+// complete; complete pages never become Absent again.
 #pragma once
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -19,19 +21,29 @@ namespace faultline {
 
 class WaiterTable {
  public:
-  static constexpr size_t kSlots = 1024;  ///< power of two
+  static constexpr size_t kSlots = 4096;  ///< power of two
 
   struct Times {
     Nanos read{};       ///< when the fault was read from the userfaultfd
-    Nanos requested{};  ///< when it was posted on a lane; zero: it joined a run on its way
+    Nanos requested{};  ///< when it was posted on the urgent lane; zero: it joined another fetch
   };
 
-  /// False if the table is full. A page that is there already keeps its times.
-  bool Add(PageIndex page, Times times);
+  /// False if no slot is left. A page that is there already keeps its times.
+  /// REQUIRES: nobody else adds the same page at the same time.
+  bool Add(PageIndex page, Nanos read);
+  /// The page was posted on the urgent lane. No-op for a page that is not listed.
+  void NoteRequested(PageIndex page, Nanos requested);
   /// The page's times, and its slot is free again; nothing if nobody was listed.
   std::optional<Times> Remove(PageIndex page);
   [[nodiscard]] size_t size() const { return size_.load(std::memory_order_relaxed); }
-  [[nodiscard]] bool full() const { return size() >= kSlots / 2; }
+
+  /// A listed page is Absent and on no lane: the fault loop has to ask for it.
+  void NoteUnasked() { unasked_.store(true, std::memory_order_release); }
+  /// True once after NoteUnasked.
+  bool TakeUnasked() {
+    return unasked_.load(std::memory_order_relaxed) &&
+           unasked_.exchange(false, std::memory_order_acq_rel);
+  }
 
   /// Calls visit(PageIndex) for every page listed.
   template <class Visit>
@@ -50,8 +62,13 @@ class WaiterTable {
     std::atomic<int64_t> requested_ns{0};
   };
 
+  static size_t HomeOf(PageIndex page);
+  Slot* Find(PageIndex page);
+
   std::array<Slot, kSlots> slots_;
   std::atomic<size_t> size_{0};
+  std::atomic<size_t> probe_max_{0};  ///< no page lies further than this from its home; grows only
+  std::atomic<bool> unasked_{false};
 };
 
 }  // namespace faultline

@@ -1,0 +1,206 @@
+#include "engine/core/landing.h"
+
+#include <utility>
+
+#include "engine/core/check.h"
+
+namespace faultline {
+namespace {
+
+constexpr PageRun Single(PageIndex page) { return {page, PageCount(1)}; }
+
+/// The longest run from `first` on, up to `end`, whose pages all satisfy `predicate`.
+template <class Predicate>
+PageRun PrefixWhere(PageIndex first, PageIndex end, Predicate predicate) {
+  PageRun prefix{first, PageCount(0)};
+  while (prefix.end() < end && predicate(prefix.end())) prefix.count += PageCount(1);
+  return prefix;
+}
+
+}  // namespace
+
+void Landing::Complete(const Arrival& arrival) {
+  FAULTLINE_CHECK(arrival.run.count.value() <= kRunPagesMax);
+  const Nanos landed = parts_.clock.Now();
+  if (arrival.zero) {
+    CompleteZero(arrival.run, landed);
+  } else {
+    CompleteData(arrival.run, landed);
+  }
+}
+
+void Landing::CompleteData(PageRun run, Nanos landed) {
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    if (parts_.ledger.ApplyFrom(PageState::kRequested, page, PageEvent::kLand).legal) {
+      parts_.landing_metrics.data_pages.Add();
+    } else {
+      parts_.placer.Empty(Single(page));
+      CompleteDiscarded(page, PageEvent::kLand, landed);
+    }
+  }
+  PlaceHeld(run, landed);
+}
+
+void Landing::CompleteZero(PageRun run, Nanos landed) {
+  for (PageIndex page = run.first; page < run.end();) {
+    // The claim is ours: nobody maps or fetches the pages while their memory goes.
+    const PageRun touched = PrefixWhere(
+        page, run.end(), [this](PageIndex each) { return parts_.ledger.IsTouched(each); });
+    if (!touched.empty()) parts_.placer.Empty(touched);
+    page = touched.empty() ? page + PageCount(1) : touched.end();
+  }
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    const Ledger::Change change =
+        parts_.ledger.ApplyFrom(PageState::kRequested, page, PageEvent::kFoundEmpty);
+    if (change.legal) {
+      parts_.landing_metrics.zero_pages.Add();
+      if (change.had_waiter) Settle(page, landed);
+    } else {
+      CompleteDiscarded(page, PageEvent::kFoundEmpty, landed);
+    }
+  }
+}
+
+// REQUIRES: the page is Discarding and its alias is empty: from here on a fault maps zeroes.
+void Landing::CompleteDiscarded(PageIndex page, PageEvent event, Nanos landed) {
+  const Ledger::Change change = parts_.ledger.ApplyFrom(PageState::kDiscarding, page, event);
+  FAULTLINE_CHECK(change.legal);
+  parts_.landing_metrics.discarded_pages.Add();
+  if (change.had_waiter) Settle(page, landed);
+}
+
+void Landing::GiveBack(PageRun unanswered) {
+  const Nanos now = parts_.clock.Now();
+  for (PageIndex page = unanswered.first; page < unanswered.end(); ++page) {
+    const Ledger::Change change =
+        parts_.ledger.ApplyFrom(PageState::kRequested, page, PageEvent::kLaneQuiet);
+    if (!change.legal) {
+      parts_.placer.Empty(Single(page));
+      CompleteDiscarded(page, PageEvent::kLaneQuiet, now);
+    } else if (change.had_waiter) {
+      parts_.waiters.NoteUnasked();
+    }
+  }
+}
+
+void Landing::Remove(PageRun removed) {
+  PageRun to_empty;
+  for (PageIndex page = removed.first; page < removed.end(); ++page) {
+    const Ledger::Change change = parts_.ledger.Apply(page, PageEvent::kRemove);
+    parts_.fault_metrics.removed_pages.Add();
+    if (change.must_empty) {
+      if (to_empty.empty()) to_empty.first = page;
+      to_empty.count += PageCount(1);
+      continue;
+    }
+    EmptyRemoved(to_empty);
+    to_empty = {};
+    if (change.had_waiter) Settle(page, parts_.clock.Now());
+  }
+  EmptyRemoved(to_empty);
+}
+
+// What landed before the guest gave the pages up goes, so that they read as zero. Nobody maps them
+// meanwhile: kRemove took the right to place.
+void Landing::EmptyRemoved(PageRun run) {
+  if (run.empty()) return;
+  parts_.placer.Empty(run);
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    parts_.ledger.NoteEmptied(page);
+    parts_.ledger.StopPlacing(page, false);
+    if (parts_.ledger.HasWaiter(page)) Settle(page, parts_.clock.Now());
+  }
+}
+
+void Landing::SweepHoles(PageRun holes) {
+  for (PageIndex page = holes.first; page < holes.end();) {
+    const PageRun piece = parts_.geometry.RequestableFrom(page, holes.end());
+    const PageRun claimed = parts_.ledger.ClaimPrefix(piece);
+    if (!claimed.empty()) CompleteZero(claimed, parts_.clock.Now());
+    page = claimed.empty() ? page + PageCount(1) : claimed.end();
+  }
+}
+
+void Landing::PlaceHeld(PageRun run, Nanos since) {
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    if (parts_.ledger.HasWaiter(page)) Settle(page, since);
+  }
+  for (PageIndex page = run.first; page < run.end();) {
+    uint64_t waited = 0;
+    const PageRun held = PrefixWhere(page, run.end(), [&](PageIndex each) {
+      const Ledger::Change change = parts_.ledger.BeginPlacingHeld(each);
+      if (change.had_waiter && change.legal) waited |= uint64_t{1} << (each - page).value();
+      return change.legal;
+    });
+    if (!held.empty()) Finish(held, parts_.placer.MapHeld(held), waited, since);
+    page = held.empty() ? page + PageCount(1) : held.end();
+  }
+}
+
+void Landing::Settle(PageIndex page, Nanos since) {
+  const Ledger::Change begun = parts_.ledger.BeginPlacingAwaited(page);
+  if (begun.legal) Finish(Single(page), Map(page, begun), 1, since);
+}
+
+PlaceResult Landing::Map(PageIndex page, const Ledger::Change& begun) {
+  switch (begun.before) {
+    case PageState::kHeld: return parts_.placer.MapHeld(Single(page));
+    case PageState::kMapped: return parts_.placer.MapAgain(Single(page));
+    case PageState::kHole: return parts_.placer.MapZero(Single(page));
+    case PageState::kReleased:
+      if (begun.was_touched) {
+        parts_.placer.Empty(Single(page));
+        // Before it is mapped: what the guest writes from then on must never be emptied.
+        parts_.ledger.NoteEmptied(page);
+      }
+      return parts_.placer.MapZero(Single(page));
+    case PageState::kAbsent:
+    case PageState::kRequested:
+    case PageState::kDiscarding: break;
+  }
+  FAULTLINE_CHECK(false && "only complete pages are mapped");
+}
+
+void Landing::Finish(PageRun run, PlaceResult result, uint64_t waited, Nanos since) {
+  const bool mapped = result == PlaceResult::kPlaced || result == PlaceResult::kAlreadyPresent;
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    const bool had_waiter = (waited >> (page - run.first).value() & 1) != 0;
+    if (!mapped) {
+      parts_.ledger.StopPlacing(page, had_waiter);
+      continue;
+    }
+    const bool late_waiter = parts_.ledger.Apply(page, PageEvent::kMap).had_waiter;
+    if (late_waiter) parts_.placer.Wake(Single(page));
+    if (had_waiter || late_waiter) NoteAwake(page, since);
+  }
+  if (result == PlaceResult::kRetry) PutOff(run);
+  if (result == PlaceResult::kGone) guest_gone_ = true;
+}
+
+void Landing::NoteAwake(PageIndex page, Nanos since) {
+  const std::optional<WaiterTable::Times> times = parts_.waiters.Remove(page);
+  if (!times) return;
+  const Nanos now = parts_.clock.Now();
+  parts_.fault_metrics.total.Record(now - times->read);
+  parts_.fault_metrics.place.Record(now - since);
+  if (times->requested != Nanos(0)) parts_.fault_metrics.fetch.Record(since - times->requested);
+}
+
+void Landing::PutOff(PageRun run) {
+  parts_.landing_metrics.place_retries.Add();
+  if (retry_count_ < kRetriesMax) {
+    retries_[retry_count_++] = run;
+  } else {
+    parts_.placer.Wake(run);  // who waits faults again; what nobody waits for stays as it is
+  }
+}
+
+void Landing::Retry() {
+  if (retry_count_ == 0) return;
+  const auto due = retries_;
+  const size_t due_count = std::exchange(retry_count_, 0);
+  const Nanos now = parts_.clock.Now();
+  for (size_t i = 0; i < due_count; ++i) PlaceHeld(due[i], now);
+}
+
+}  // namespace faultline

@@ -1,0 +1,205 @@
+#include "engine/core/ledger.h"
+
+#include <optional>
+
+#include "engine/core/check.h"
+
+namespace faultline {
+namespace {
+
+using enum PageState;
+
+constexpr PageState StateOf(uint8_t cell) {
+  return static_cast<PageState>(cell & Ledger::kStateBits);
+}
+constexpr bool Has(uint8_t cell, uint8_t mark) { return (cell & mark) != 0; }
+constexpr uint8_t MarksOf(uint8_t cell) {
+  return static_cast<uint8_t>(cell & ~unsigned{Ledger::kStateBits});
+}
+constexpr uint8_t With(uint8_t cell, uint8_t mark) { return static_cast<uint8_t>(cell | mark); }
+constexpr uint8_t Without(uint8_t cell, uint8_t mark) {
+  return static_cast<uint8_t>(cell & ~unsigned{mark});
+}
+constexpr uint8_t WithState(uint8_t marks, PageState state) {
+  return static_cast<uint8_t>(marks | static_cast<uint8_t>(state));
+}
+
+Ledger::Cell& CellOf(std::span<Ledger::Cell> cells, PageIndex page) {
+  FAULTLINE_CHECK(page.value() < cells.size());
+  return cells[page.value()];
+}
+
+/// Bytes that came before the guest gave the page up may lie in the alias.
+constexpr bool LeavesBytesBehind(uint8_t cell) {
+  return StateOf(cell) == kHeld || StateOf(cell) == kMapped || Has(cell, Ledger::kTouchedMark);
+}
+
+/// The marks of `cell` after the legal `event`; ledger.h, Apply.
+constexpr uint8_t MarksAfter(uint8_t cell, PageEvent event) {
+  const uint8_t marks = MarksOf(cell);
+  switch (event) {
+    case PageEvent::kClaim: return marks;
+    case PageEvent::kLand:
+    case PageEvent::kFoundEmpty: return Without(marks, Ledger::kTouchedMark);
+    case PageEvent::kMap: return 0;
+    case PageEvent::kLaneQuiet:
+      return StateOf(cell) == kRequested ? With(marks, Ledger::kTouchedMark)
+                                         : Without(marks, Ledger::kTouchedMark);
+    case PageEvent::kRemove:
+      if (IsLanding(StateOf(cell)) || !LeavesBytesBehind(cell)) return marks;
+      return With(marks, Ledger::kTouchedMark | Ledger::kPlacingMark);
+  }
+  return marks;
+}
+
+/// Nothing if the event is illegal in this state.
+constexpr std::optional<uint8_t> After(uint8_t cell, PageEvent event) {
+  if (!IsLegal(StateOf(cell), event)) return std::nullopt;
+  return WithState(MarksAfter(cell, event), NextState(StateOf(cell), event));
+}
+
+/// Changes the cell to what `next` (cell → optional cell) says, in one compare-and-swap.
+template <class Next>
+Ledger::Change Transition(Ledger::Cell& cell, std::atomic<uint64_t>& missing, Next next) {
+  uint8_t before = cell.load(std::memory_order_acquire);
+  for (;;) {
+    Ledger::Change change;
+    change.before = change.after = StateOf(before);
+    change.had_waiter = Has(before, Ledger::kWaiterMark);
+    change.was_touched = Has(before, Ledger::kTouchedMark);
+    const std::optional<uint8_t> after = next(before);
+    if (!after) return change;
+    change.legal = true;
+    change.after = StateOf(*after);
+    change.must_empty = !Has(before, Ledger::kPlacingMark) && Has(*after, Ledger::kPlacingMark);
+    if (cell.compare_exchange_weak(before, *after, std::memory_order_acq_rel,
+                                   std::memory_order_acquire)) {
+      if (IsMissing(change.before) && !IsMissing(change.after)) {
+        missing.fetch_sub(1, std::memory_order_acq_rel);
+      }
+      return change;
+    }
+  }
+}
+
+}  // namespace
+
+Ledger::Ledger(std::span<Cell> cells) : cells_(cells) {
+  uint64_t missing = 0;
+  for (const Cell& cell : cells_) missing += uint64_t{IsMissing(StateOf(cell.load()))};
+  missing_.store(missing);
+}
+
+PageState Ledger::State(PageIndex page) const {
+  return StateOf(CellOf(cells_, page).load(std::memory_order_acquire));
+}
+
+bool Ledger::HasWaiter(PageIndex page) const {
+  return Has(CellOf(cells_, page).load(std::memory_order_acquire), kWaiterMark);
+}
+
+bool Ledger::IsTouched(PageIndex page) const {
+  return Has(CellOf(cells_, page).load(std::memory_order_acquire), kTouchedMark);
+}
+
+Ledger::Change Ledger::Apply(PageIndex page, PageEvent event) {
+  return Transition(CellOf(cells_, page), missing_,
+                    [event](uint8_t cell) { return After(cell, event); });
+}
+
+Ledger::Change Ledger::ApplyFrom(PageState expected, PageIndex page, PageEvent event) {
+  return Transition(CellOf(cells_, page), missing_,
+                    [expected, event](uint8_t cell) -> std::optional<uint8_t> {
+                      if (StateOf(cell) != expected) return std::nullopt;
+                      return After(cell, event);
+                    });
+}
+
+PageRun Ledger::ClaimPrefix(PageRun run) {
+  PageRun claimed{run.first, PageCount(0)};
+  while (claimed.end() < run.end() && Apply(claimed.end(), PageEvent::kClaim).legal) {
+    claimed.count += PageCount(1);
+  }
+  return claimed;
+}
+
+Ledger::Change Ledger::OnFault(PageIndex page, bool may_claim) {
+  return Transition(CellOf(cells_, page), missing_,
+                    [may_claim](uint8_t cell) -> std::optional<uint8_t> {
+                      const bool claims = may_claim && StateOf(cell) == kAbsent;
+                      const PageState state = claims ? kRequested : StateOf(cell);
+                      return WithState(With(MarksOf(cell), kWaiterMark), state);
+                    });
+}
+
+Ledger::Change Ledger::BeginPlacingHeld(PageIndex page) {
+  return Transition(CellOf(cells_, page), missing_,
+                    [](uint8_t cell) -> std::optional<uint8_t> {
+                      if (StateOf(cell) != kHeld || Has(cell, kPlacingMark)) return std::nullopt;
+                      return Without(With(cell, kPlacingMark), kWaiterMark);
+                    });
+}
+
+Ledger::Change Ledger::BeginPlacingAwaited(PageIndex page) {
+  return Transition(CellOf(cells_, page), missing_,
+                    [](uint8_t cell) -> std::optional<uint8_t> {
+                      if (IsMissing(StateOf(cell)) || !Has(cell, kWaiterMark)) return std::nullopt;
+                      if (Has(cell, kPlacingMark)) return std::nullopt;
+                      return Without(With(cell, kPlacingMark), kWaiterMark);
+                    });
+}
+
+void Ledger::StopPlacing(PageIndex page, bool had_waiter) {
+  const Change change =
+      Transition(CellOf(cells_, page), missing_,
+                 [had_waiter](uint8_t cell) -> std::optional<uint8_t> {
+                   if (!Has(cell, kPlacingMark)) return std::nullopt;
+                   const uint8_t stopped = Without(cell, kPlacingMark);
+                   return had_waiter ? With(stopped, kWaiterMark) : stopped;
+                 });
+  FAULTLINE_CHECK(change.legal);
+}
+
+void Ledger::NoteEmptied(PageIndex page) {
+  const Change change = Transition(CellOf(cells_, page), missing_,
+                                   [](uint8_t cell) -> std::optional<uint8_t> {
+                                     if (!Has(cell, kPlacingMark)) return std::nullopt;
+                                     return Without(cell, kTouchedMark);
+                                   });
+  FAULTLINE_CHECK(change.legal);
+}
+
+void Ledger::MarkTouched(PageRun run) {
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    Transition(CellOf(cells_, page), missing_, [](uint8_t cell) -> std::optional<uint8_t> {
+      if (!IsMissing(StateOf(cell))) return std::nullopt;
+      return With(cell, kTouchedMark);
+    });
+  }
+}
+
+void Ledger::RecoverAfterCrash() {
+  for (Cell& cell : cells_) {
+    const uint8_t before = cell.load();
+    // A page that somebody was placing may be mapped, and the guest may have written there since:
+    // never empty it again.
+    uint8_t marks = Has(before, kPlacingMark) ? uint8_t{0} : Without(MarksOf(before), kWaiterMark);
+    PageState state = StateOf(before);
+    if (IsLanding(state)) {
+      state = NextState(state, PageEvent::kLaneQuiet);
+      marks = With(marks, kTouchedMark);
+      if (state == kReleased) missing_.fetch_sub(1);
+    }
+    cell.store(WithState(marks, state));
+  }
+}
+
+Ledger::Census Ledger::TakeCensus() const {
+  Census census;
+  for (const Cell& cell : cells_) {
+    ++census.count[cell.load(std::memory_order_relaxed) & kStateBits];
+  }
+  return census;
+}
+
+}  // namespace faultline

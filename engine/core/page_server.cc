@@ -1,0 +1,82 @@
+#include "engine/core/page_server.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/core/check.h"
+
+namespace faultline {
+namespace {
+
+ByteCount LargestRun(const Geometry& geometry) {
+  ByteCount largest = kRunBytesMax;
+  for (size_t i = 0; i < geometry.region_count(); ++i) {
+    largest = std::max(largest, PageCount(1) * geometry.shape(i).page_size);
+  }
+  return largest;
+}
+
+}  // namespace
+
+PageServer::PageServer(const RamWindow& ram, const PresenceMap& presence, PageReader& reader)
+    : ram_(ram),
+      presence_(presence),
+      reader_(reader),
+      scratch_(LargestRun(ram.geometry()).value()) {}
+
+const ReplyPlan* PageServer::Plan(const wire::PageRequest& request) {
+  const PageRun run{PageIndex(request.first), PageCount(request.count)};
+  const bool well_formed =
+      request.kind == static_cast<uint32_t>(wire::PageMessage::kRequest) && request.id != 0;
+  if (!well_formed || !ram_.geometry().IsRequestable(run)) return nullptr;
+
+  plan_.header = {static_cast<uint32_t>(wire::PageMessage::kReply), request.count, request.first,
+                  request.id, 0};
+  plan_.segment_count = 0;
+  plan_.data_bytes = ByteCount(0);
+  for (size_t bit = 0; bit < request.count; ++bit) {
+    if (!AddPage(run.first + PageCount(bit), bit)) return nullptr;
+  }
+  pages_served_ += request.count;
+  return &plan_;
+}
+
+bool PageServer::AddPage(PageIndex page, size_t bit) {
+  const PageRun single{page, PageCount(1)};
+  std::span<const std::byte> bytes;
+  if (presence_.IsPresent(page)) {
+    bytes = ram_.BytesOf(single);
+  } else {
+    // Perhaps a hole: a load through the mapping would allocate it.
+    const size_t page_bytes = ram_.geometry().BytesOf(single).value();
+    const auto copy = std::span(scratch_).subspan(bit * page_bytes, page_bytes);
+    if (!reader_.Read(single, copy)) return false;
+    bytes = copy;
+  }
+  if (IsAllZero(bytes)) return true;
+  plan_.header.data_pages |= uint64_t{1} << bit;
+  plan_.data_bytes += ByteCount(bytes.size());
+  if (plan_.segment_count > 0) {
+    std::span<const std::byte>& last = plan_.segments[plan_.segment_count - 1];
+    if (last.data() + last.size() == bytes.data()) {
+      last = {last.data(), last.size() + bytes.size()};
+      return true;
+    }
+  }
+  plan_.segments[plan_.segment_count++] = bytes;
+  return true;
+}
+
+bool IsAllZero(std::span<const std::byte> bytes) {
+  FAULTLINE_CHECK(bytes.size() % 64 == 0 && reinterpret_cast<uintptr_t>(bytes.data()) % 8 == 0);
+  for (size_t offset = 0; offset < bytes.size(); offset += 64) {
+    std::array<uint64_t, 8> words;
+    std::memcpy(words.data(), bytes.data() + offset, sizeof(words));
+    uint64_t any = 0;
+    for (const uint64_t word : words) any |= word;
+    if (any != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace faultline
