@@ -8,10 +8,10 @@
 
 #include <atomic>
 #include <cstddef>
-#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/core/result.h"
@@ -54,11 +54,10 @@ class ControlLane {
   }
 
  private:
-  Status SendAll(std::span<const std::byte> header, std::span<const std::byte> body);
-  Status FillHeader(Nanos deadline);
-  Status FillBody(Nanos deadline);
-  Status Fill(std::span<std::byte> rest, size_t& have, Nanos deadline);
-  tl::unexpected<Error> Break(ErrorKind kind, std::string what);
+  Status ReceiveHeader(Nanos deadline);
+  Status Fill(std::span<std::byte> buffer, size_t& have, Nanos deadline);
+  tl::unexpected<Error> Break(std::string_view what);
+  [[nodiscard]] tl::unexpected<Error> BrokenBefore() const;
 
   const tcp::UniqueFd socket_;
   const std::string peer_;

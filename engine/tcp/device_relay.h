@@ -66,6 +66,7 @@ class DeviceRelay {
   Status WaitForWork();
   Status CarryOut();
   Status CarryIn();
+  bool TakePiece();
   void Wake();
   void Finish(Status status);
 

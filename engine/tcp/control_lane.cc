@@ -1,0 +1,90 @@
+#include "engine/tcp/control_lane.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <utility>
+
+#include "engine/core/check.h"
+#include "engine/tcp/deadline.h"
+#include "engine/tcp/exact_io.h"
+
+namespace faultline {
+namespace {
+
+using tcp::IoEnd;
+
+/// Empty if the header may be believed.
+std::string_view Objection(const wire::FrameHeader& header) {
+  if (header.length > wire::kFrameBytesMax) return "a message longer than the protocol allows";
+  if (header.type == 0 || header.type > wire::kFrameTypeLast) return "a message of unknown type";
+  if (header.reserved != 0) return "a malformed message";
+  return {};
+}
+
+}  // namespace
+
+ControlLane::ControlLane(tcp::UniqueFd socket, std::string peer)
+    : socket_(std::move(socket)), peer_(std::move(peer)) {
+  FAULTLINE_CHECK(socket_.valid());
+}
+
+Status ControlLane::Send(wire::FrameType type, std::span<const std::byte> body) {
+  FAULTLINE_CHECK(type != wire::FrameType::kInvalid && body.size() <= wire::kFrameBytesMax);
+  const wire::FrameHeader header{static_cast<uint32_t>(body.size()), static_cast<uint16_t>(type),
+                                 0};
+  const std::lock_guard lock(send_mutex_);
+  if (broken_) return BrokenBefore();
+  const IoEnd end = tcp::WriteFully(socket_.get(), std::as_bytes(std::span(&header, 1)), body,
+                                    kSendTimeout);
+  // Part of the frame may have left: nothing sensible can follow it.
+  if (end != IoEnd::kDone) return Break(tcp::Describe(end));
+  wire_bytes_.fetch_add(sizeof header + body.size(), std::memory_order_relaxed);
+  return {};
+}
+
+Result<Frame> ControlLane::Receive(Nanos timeout) {
+  const Nanos deadline = tcp::MonotonicNow() + timeout;
+  FAULTLINE_TRY(ReceiveHeader(deadline));
+  FAULTLINE_TRY(Fill(body_, body_have_, deadline));
+  wire_bytes_.fetch_add(sizeof header_ + body_.size(), std::memory_order_relaxed);
+  header_have_ = 0;
+  body_have_ = 0;
+  return Frame{static_cast<wire::FrameType>(header_.type), std::exchange(body_, {})};
+}
+
+Status ControlLane::ReceiveHeader(Nanos deadline) {
+  if (header_have_ == sizeof header_) return {};
+  const auto bytes = std::as_writable_bytes(std::span(&header_, 1));
+  FAULTLINE_TRY(Fill(bytes, header_have_, deadline));
+  const std::string_view objection = Objection(header_);
+  if (!objection.empty()) return Break(fmt::format("it sent {}", objection));
+  body_.resize(header_.length);
+  return {};
+}
+
+Status ControlLane::Fill(std::span<std::byte> buffer, size_t& have, Nanos deadline) {
+  if (broken_) return BrokenBefore();
+  const IoEnd end = tcp::ReadExactly(socket_.get(), buffer, have, deadline);
+  if (end == IoEnd::kDone) return {};
+  if (end == IoEnd::kTimeout) {
+    return Fail(ErrorKind::kTimeout, fmt::format("the peer at {} sent nothing in time", peer_));
+  }
+  return Break(tcp::Describe(end));
+}
+
+tl::unexpected<Error> ControlLane::Break(std::string_view what) {
+  Shutdown();
+  return Fail(ErrorKind::kPeer, fmt::format("control connection with {}: {}", peer_, what));
+}
+
+tl::unexpected<Error> ControlLane::BrokenBefore() const {
+  return Fail(ErrorKind::kPeer, fmt::format("control connection with {}: it is closed", peer_));
+}
+
+void ControlLane::Shutdown() {
+  broken_ = true;
+  ::shutdown(socket_.get(), SHUT_RDWR);
+}
+
+}  // namespace faultline
