@@ -234,7 +234,6 @@ static void PollAsFirst(struct Worker* worker, uint64_t now) {
 // Everything here is the load's own doing: what it takes is no stall.
 static void Poll(struct Worker* worker, uint64_t now) {
   struct Load* load = worker->load;
-  worker->next_poll = now + CyclesOfUs(load, load->parameters.poll_us);
   NotePlace(worker);
   if (worker->index == 0 && worker->epoch != worker->told_epoch) ReportSwitch(worker);
   if (load->full_requests != worker->full_seen) {
@@ -244,6 +243,7 @@ static void Poll(struct Worker* worker, uint64_t now) {
   if (worker->index == 0) PollAsFirst(worker, now);
   if (load->parameters.rest_us != 0) PlatformRest(load->parameters.rest_us);
   worker->last_end = ReadTsc();
+  worker->next_poll = worker->last_end + CyclesOfUs(load, load->parameters.poll_us);
 }
 
 uint64_t LoadPages(const struct Parameters* parameters, const struct Memory* memory) {
