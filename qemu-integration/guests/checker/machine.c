@@ -50,15 +50,40 @@ static uint64_t Tsc(void) {
   return (uint64_t)high << 32 | low;
 }
 
+struct Instant {
+  uint64_t tsc;
+  uint16_t counter;
+};
+
+// The counter of the PIT's channel 2 and the TSC at the same moment: of some tries the one that
+// took least, since a host that is busy may stop this vCPU between the two.
+static struct Instant ReadBothClocks(void) {
+  struct Instant best = {0, 0};
+  uint64_t shortest = ~0ull;
+  for (int tries = 0; tries < 32; ++tries) {
+    const uint64_t begin = Tsc();
+    Out8(kPitCommand, 0x80);  // latch channel 2
+    const uint64_t end = Tsc();
+    const uint16_t low = In8(kPitChannel2), high = In8(kPitChannel2);
+    if (end - begin >= shortest) continue;
+    shortest = end - begin;
+    best = (struct Instant){begin + shortest / 2, (uint16_t)(low | high << 8)};
+  }
+  return best;
+}
+
 uint64_t MeasureTscKhz(void) {
-  const uint32_t count = kPitHz / 50;
   Out8(kSpeakerGate, (In8(kSpeakerGate) & 0xfc) | 1);  // gate open, speaker off
-  Out8(kPitCommand, 0xb0);  // channel 2, mode 0: the output rises at zero
-  Out8(kPitChannel2, (uint8_t)count);
-  Out8(kPitChannel2, (uint8_t)(count >> 8));
-  const uint64_t begin = Tsc();
-  while ((In8(kSpeakerGate) & 0x20) == 0) PlatformRelax();
-  return (Tsc() - begin) * kPitHz / count / 1000;
+  Out8(kPitCommand, 0xb0);                             // channel 2, mode 0: counts down once
+  Out8(kPitChannel2, 0xff);
+  Out8(kPitChannel2, 0xff);
+  const struct Instant begin = ReadBothClocks();
+  struct Instant end;
+  do {
+    end = ReadBothClocks();
+  } while (begin.counter - end.counter < kPitHz / 100 && (In8(kSpeakerGate) & 0x20) == 0);
+  const uint64_t ticks = (uint16_t)(begin.counter - end.counter);
+  return (end.tsc - begin.tsc) * kPitHz / ticks / 1000;
 }
 
 static void WaitUs(uint64_t us, uint64_t tsc_khz) {

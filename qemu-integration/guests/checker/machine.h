@@ -26,7 +26,7 @@ static inline uint8_t In8(uint16_t port) {
 
 void StartSerial(void);
 
-// Counts the TSC over 20 ms of the PIT's channel 2.
+// Counts the TSC over at least 10 ms of the PIT's channel 2.
 uint64_t MeasureTscKhz(void);
 
 // Sends INIT and SIPI to every other vCPU; they arrive in OtherMain.
