@@ -8,8 +8,9 @@
 //   Resume / Quit                         Run, Announce
 //
 // The stream is a socket end that the engine passes in (getfd), so nobody needs permission for
-// a path. x-ignore-shared keeps guest RAM out of it; return-path makes `completed` mean that the
-// destination has loaded. Tried on QEMU 7.2.22 and 10.0.2.
+// a path. Close your own copy once StartDeviceState has returned: only then does the other side
+// of the stream see QEMU end. x-ignore-shared keeps guest RAM out of it; return-path makes
+// `completed` mean that the destination has loaded. Tried on QEMU 7.2.22 and 10.0.2.
 //
 // Threads: one per object. Every call is bounded.
 #pragma once
