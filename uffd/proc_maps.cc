@@ -48,10 +48,12 @@ class LineReader {
 /// The kernel writes a newline in a path as \012, and nothing else (fs/seq_file.c, mangle_path).
 std::string Unescape(std::string_view path) {
   constexpr std::string_view kNewline = "\\012";
-  std::string plain(path);
-  for (size_t at = plain.find(kNewline); at != std::string::npos; at = plain.find(kNewline, at)) {
-    plain.replace(at, kNewline.size(), "\n");
+  std::string plain;
+  for (size_t at = path.find(kNewline); at != std::string_view::npos; at = path.find(kNewline)) {
+    plain.append(path.substr(0, at)).push_back('\n');
+    path.remove_prefix(at + kNewline.size());
   }
+  plain.append(path);
   return plain;
 }
 
