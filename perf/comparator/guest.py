@@ -80,7 +80,7 @@ class Guest:
         self.side, self.ram = side, ram
         path = lambda name: os.path.join(folder, f"{side}.{name}")
         self.engine_qmp = path("qmp")
-        command = [BOOT, "--qemu", qemu, "--guest", "checker", "--mem", config.guest_mib,
+        command = [BOOT, "--qemu", qemu, "--guest", config.guest, "--mem", config.guest_mib,
                    *(["--ram-file", ram] if ram else ["--private"]),
                    *(["--incoming"] if side == "destination" else []),
                    *(["--netns", netns] if netns else []),
