@@ -24,7 +24,7 @@ MachineEntry() {
 
 # PreparePrivateApt FOLDER [SUITE-SUFFIX]: sources for the release, and for RELEASE-SUFFIX where given; reads the lists.
 PreparePrivateApt() {
-  local folder=$1 suffix=${2-} codename entry file number
+  local folder=$1 suffix=${2-} codename entry file number output
   codename=$(DebianCodename)
   entry=$(MachineEntry "$codename")
   [[ -n $entry ]] || Die "the apt sources have no entry for '$codename' — add the Debian archive to them"
@@ -40,8 +40,9 @@ PreparePrivateApt() {
     [[ -z $suffix ]] || sed -E "s/([[:space:]])$codename([[:space:]])/\\1$codename-$suffix\\2/" \
       "$folder/sources/release.list" >"$folder/sources/$suffix.list"
   fi
-  PrivateApt "$folder" apt-get update >&2 ||
-    Die "cannot read $codename${suffix:+-$suffix} — check the network and the apt sources"
+  output=$(PrivateApt "$folder" apt-get update --error-on=any 2>&1) ||
+    Die "cannot read the archive of $codename${suffix:+-$suffix} ($(tail -n 1 <<<"$output"))" \
+      "— check the network and the apt sources"
 }
 
 # UnpackPackages FOLDER TARGET PACKAGE…: downloads and unpacks them below TARGET.
