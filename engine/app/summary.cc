@@ -14,28 +14,28 @@ namespace {
 double Micros(Nanos nanos) { return std::chrono::duration<double, std::micro>(nanos).count(); }
 double Millis(Nanos nanos) { return std::chrono::duration<double, std::milli>(nanos).count(); }
 
-Json Percentiles(const LatencyHistogram& histogram) {
+SummaryJson Percentiles(const LatencyHistogram& histogram) {
   return {{"p50", Micros(histogram.Quantile(0.50))},   {"p90", Micros(histogram.Quantile(0.90))},
           {"p99", Micros(histogram.Quantile(0.99))},   {"p999", Micros(histogram.Quantile(0.999))},
           {"max", Micros(histogram.max())}};
 }
 
 /// `object[key]`, or zero where the peer's part has no such number.
-double Number(const Json& object, const char* key) {
+double Number(const SummaryJson& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_number() ? found->get<double>() : 0;
 }
 
-Json Object(const Json& object, const char* key) {
+SummaryJson Object(const SummaryJson& object, const char* key) {
   const auto found = object.find(key);
-  return found != object.end() && found->is_object() ? *found : Json::object();
+  return found != object.end() && found->is_object() ? *found : SummaryJson::object();
 }
 
 }  // namespace
 
-Json DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faults) {
+SummaryJson DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faults) {
   const FaultCounters& exits = faults.faults;
-  Json latency = Percentiles(faults.total);
+  SummaryJson latency = Percentiles(faults.total);
   latency["sum"] = Micros(faults.total.sum());
   latency["stages"] = {{"request", Percentiles(faults.request)},
                        {"fetch", Percentiles(faults.fetch)},
@@ -61,7 +61,7 @@ Json DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faul
           {"cpu_s", ProcessCpuSeconds()}};
 }
 
-Json SourcePart(const SourceNumbers& numbers) {
+SummaryJson SourcePart(const SourceNumbers& numbers) {
   return {{"result", numbers.result},
           {"blackout_ms", Millis(numbers.blackout)},
           {"total_ms", Millis(numbers.total)},
@@ -71,8 +71,8 @@ Json SourcePart(const SourceNumbers& numbers) {
           {"cpu_s", ProcessCpuSeconds()}};
 }
 
-Json MergeSummary(const Json& source, const Json& destination) {
-  Json merged = {{"result", source.value("result", "paused")},
+SummaryJson MergeSummary(const SummaryJson& source, const SummaryJson& destination) {
+  SummaryJson merged = {{"result", source.value("result", std::string("paused"))},
                  {"mode", "post-copy"},
                  {"transport", "tcp"},
                  {"blackout_ms", Number(source, "blackout_ms")},
@@ -86,10 +86,16 @@ Json MergeSummary(const Json& source, const Json& destination) {
   return merged;
 }
 
-std::string DescribeSummary(const Json& summary) {
-  const Json faults = Object(summary, "faults");
-  const Json latency = Object(summary, "fault_latency_us");
-  const Json cpu = Object(summary, "cpu_s");
+SummaryJson ParseSummary(std::span<const std::byte> body) {
+  const std::string_view text(reinterpret_cast<const char*>(body.data()), body.size());
+  SummaryJson parsed = SummaryJson::parse(text, nullptr, /*allow_exceptions=*/false);
+  return parsed.is_object() ? parsed : SummaryJson::object();
+}
+
+std::string DescribeSummary(const SummaryJson& summary) {
+  const SummaryJson faults = Object(summary, "faults");
+  const SummaryJson latency = Object(summary, "fault_latency_us");
+  const SummaryJson cpu = Object(summary, "cpu_s");
   constexpr double kMebi = 1024.0 * 1024.0;
   return fmt::format(
       "{}: {:.0f} MiB of guest RAM, {:.1f} MiB sent, {:.0f} zero pages never sent\n"
@@ -109,7 +115,7 @@ std::string DescribeSummary(const Json& summary) {
       Number(cpu, "destination"));
 }
 
-Status WriteSummary(const std::string& path, const Json& summary) {
+Status WriteSummary(const std::string& path, const SummaryJson& summary) {
   if (path.empty()) return {};
   const std::string fresh = path + ".new";
   std::ofstream file(fresh, std::ios::trunc);

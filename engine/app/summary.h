@@ -5,7 +5,9 @@
 // same object.
 #pragma once
 
+#include <cstddef>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 
 #include "engine/core/metrics.h"
@@ -14,7 +16,7 @@
 
 namespace faultline {
 
-using Json = nlohmann::ordered_json;
+using SummaryJson = nlohmann::ordered_json;
 
 struct DestinationNumbers {
   ByteCount guest_bytes;
@@ -37,17 +39,20 @@ struct SourceNumbers {
   uint64_t retries = 0;
 };
 
-Json DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faults);
-Json SourcePart(const SourceNumbers& numbers);
+SummaryJson DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faults);
+SummaryJson SourcePart(const SourceNumbers& numbers);
 
 /// The contract's object from both parts; either may be empty where the peer never sent its own.
-Json MergeSummary(const Json& source, const Json& destination);
+SummaryJson MergeSummary(const SummaryJson& source, const SummaryJson& destination);
+
+/// A peer's part, out of a Released or Farewell frame; an empty object if it cannot be read.
+SummaryJson ParseSummary(std::span<const std::byte> body);
 
 /// What a person wants to know, a few lines.
-std::string DescribeSummary(const Json& summary);
+std::string DescribeSummary(const SummaryJson& summary);
 
 /// Writes the object, whole or not at all (a new file, then a rename). Empty path: nothing to do.
-Status WriteSummary(const std::string& path, const Json& summary);
+Status WriteSummary(const std::string& path, const SummaryJson& summary);
 
 /// User and system time of this process so far, in seconds.
 double ProcessCpuSeconds();

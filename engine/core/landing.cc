@@ -33,6 +33,7 @@ void Landing::CompleteData(PageRun run, Nanos landed) {
   for (PageIndex page = run.first; page < run.end(); ++page) {
     if (parts_.ledger.ApplyFrom(PageState::kRequested, page, PageEvent::kLand).legal) {
       parts_.landing_metrics.data_pages.Add();
+      parts_.landing_metrics.data_bytes.Add(parts_.geometry.PageSizeOf(page).bytes());
     } else {
       parts_.placer.Empty(Single(page));
       CompleteDiscarded(page, PageEvent::kLand, landed);

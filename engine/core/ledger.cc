@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "engine/core/check.h"
+#include "engine/core/simulation_hook.h"
 
 namespace faultline {
 namespace {
@@ -24,7 +25,8 @@ constexpr uint8_t WithState(uint8_t marks, PageState state) {
   return static_cast<uint8_t>(marks | static_cast<uint8_t>(state));
 }
 
-Ledger::Cell& CellOf(std::span<Ledger::Cell> cells, PageIndex page) {
+template <class Cells>
+auto& CellOf(Cells& cells, PageIndex page) {
   FAULTLINE_CHECK(page.value() < cells.size());
   return cells[page.value()];
 }
@@ -38,14 +40,20 @@ constexpr bool LeavesBytesBehind(uint8_t cell) {
 constexpr uint8_t MarksAfter(uint8_t cell, PageEvent event) {
   const uint8_t marks = MarksOf(cell);
   switch (event) {
-    case PageEvent::kClaim: return marks;
+    case PageEvent::kClaim:
+      return marks;
     case PageEvent::kLand:
-    case PageEvent::kFoundEmpty: return Without(marks, Ledger::kTouchedMark);
-    case PageEvent::kMap: return 0;
+    case PageEvent::kFoundEmpty:
+      return Without(marks, Ledger::kTouchedMark);
+    case PageEvent::kMap:
+      return 0;
     case PageEvent::kLaneQuiet:
       return StateOf(cell) == kRequested ? With(marks, Ledger::kTouchedMark)
                                          : Without(marks, Ledger::kTouchedMark);
     case PageEvent::kRemove:
+      // Whoever is just mapping the page may succeed after the guest has given it up: the guest may
+      // write there at once, so it is not emptied. It may then read what it had before.
+      if (Has(cell, Ledger::kPlacingMark)) return marks;
       if (IsLanding(StateOf(cell)) || !LeavesBytesBehind(cell)) return marks;
       return With(marks, Ledger::kTouchedMark | Ledger::kPlacingMark);
   }
@@ -58,12 +66,15 @@ constexpr std::optional<uint8_t> After(uint8_t cell, PageEvent event) {
   return WithState(MarksAfter(cell, event), NextState(StateOf(cell), event));
 }
 
-/// Changes the cell to what `next` (cell → optional cell) says, in one compare-and-swap.
+}  // namespace
+
+/// Changes the page's cell to what `next` (cell → optional cell) says, in one compare-and-swap.
 template <class Next>
-Ledger::Change Transition(Ledger::Cell& cell, std::atomic<uint64_t>& missing, Next next) {
+Ledger::Change Ledger::Transition(PageIndex page, Next next) {
+  Cell& cell = CellOf(cells_, page);
   uint8_t before = cell.load(std::memory_order_acquire);
   for (;;) {
-    Ledger::Change change;
+    Change change;
     change.before = change.after = StateOf(before);
     change.had_waiter = Has(before, Ledger::kWaiterMark);
     change.was_touched = Has(before, Ledger::kTouchedMark);
@@ -72,17 +83,17 @@ Ledger::Change Transition(Ledger::Cell& cell, std::atomic<uint64_t>& missing, Ne
     change.legal = true;
     change.after = StateOf(*after);
     change.must_empty = !Has(before, Ledger::kPlacingMark) && Has(*after, Ledger::kPlacingMark);
+    SimulationYield();
     if (cell.compare_exchange_weak(before, *after, std::memory_order_acq_rel,
                                    std::memory_order_acquire)) {
       if (IsMissing(change.before) && !IsMissing(change.after)) {
-        missing.fetch_sub(1, std::memory_order_acq_rel);
+        missing_.fetch_sub(1, std::memory_order_acq_rel);
       }
+      SimulationTransition(page, before, *after);
       return change;
     }
   }
 }
-
-}  // namespace
 
 Ledger::Ledger(std::span<Cell> cells) : cells_(cells) {
   uint64_t missing = 0;
@@ -103,16 +114,14 @@ bool Ledger::IsTouched(PageIndex page) const {
 }
 
 Ledger::Change Ledger::Apply(PageIndex page, PageEvent event) {
-  return Transition(CellOf(cells_, page), missing_,
-                    [event](uint8_t cell) { return After(cell, event); });
+  return Transition(page, [event](uint8_t cell) { return After(cell, event); });
 }
 
 Ledger::Change Ledger::ApplyFrom(PageState expected, PageIndex page, PageEvent event) {
-  return Transition(CellOf(cells_, page), missing_,
-                    [expected, event](uint8_t cell) -> std::optional<uint8_t> {
-                      if (StateOf(cell) != expected) return std::nullopt;
-                      return After(cell, event);
-                    });
+  return Transition(page, [expected, event](uint8_t cell) -> std::optional<uint8_t> {
+    if (StateOf(cell) != expected) return std::nullopt;
+    return After(cell, event);
+  });
 }
 
 PageRun Ledger::ClaimPrefix(PageRun run) {
@@ -124,54 +133,48 @@ PageRun Ledger::ClaimPrefix(PageRun run) {
 }
 
 Ledger::Change Ledger::OnFault(PageIndex page, bool may_claim) {
-  return Transition(CellOf(cells_, page), missing_,
-                    [may_claim](uint8_t cell) -> std::optional<uint8_t> {
-                      const bool claims = may_claim && StateOf(cell) == kAbsent;
-                      const PageState state = claims ? kRequested : StateOf(cell);
-                      return WithState(With(MarksOf(cell), kWaiterMark), state);
-                    });
+  return Transition(page, [may_claim](uint8_t cell) -> std::optional<uint8_t> {
+    const bool claims = may_claim && StateOf(cell) == kAbsent;
+    const PageState state = claims ? kRequested : StateOf(cell);
+    return WithState(With(MarksOf(cell), kWaiterMark), state);
+  });
 }
 
 Ledger::Change Ledger::BeginPlacingHeld(PageIndex page) {
-  return Transition(CellOf(cells_, page), missing_,
-                    [](uint8_t cell) -> std::optional<uint8_t> {
-                      if (StateOf(cell) != kHeld || Has(cell, kPlacingMark)) return std::nullopt;
-                      return Without(With(cell, kPlacingMark), kWaiterMark);
-                    });
+  return Transition(page, [](uint8_t cell) -> std::optional<uint8_t> {
+    if (StateOf(cell) != kHeld || Has(cell, kPlacingMark)) return std::nullopt;
+    return Without(With(cell, kPlacingMark), kWaiterMark);
+  });
 }
 
 Ledger::Change Ledger::BeginPlacingAwaited(PageIndex page) {
-  return Transition(CellOf(cells_, page), missing_,
-                    [](uint8_t cell) -> std::optional<uint8_t> {
-                      if (IsMissing(StateOf(cell)) || !Has(cell, kWaiterMark)) return std::nullopt;
-                      if (Has(cell, kPlacingMark)) return std::nullopt;
-                      return Without(With(cell, kPlacingMark), kWaiterMark);
-                    });
+  return Transition(page, [](uint8_t cell) -> std::optional<uint8_t> {
+    if (IsMissing(StateOf(cell)) || !Has(cell, kWaiterMark)) return std::nullopt;
+    if (Has(cell, kPlacingMark)) return std::nullopt;
+    return Without(With(cell, kPlacingMark), kWaiterMark);
+  });
 }
 
 void Ledger::StopPlacing(PageIndex page, bool had_waiter) {
-  const Change change =
-      Transition(CellOf(cells_, page), missing_,
-                 [had_waiter](uint8_t cell) -> std::optional<uint8_t> {
-                   if (!Has(cell, kPlacingMark)) return std::nullopt;
-                   const uint8_t stopped = Without(cell, kPlacingMark);
-                   return had_waiter ? With(stopped, kWaiterMark) : stopped;
-                 });
+  const Change change = Transition(page, [had_waiter](uint8_t cell) -> std::optional<uint8_t> {
+    if (!Has(cell, kPlacingMark)) return std::nullopt;
+    const uint8_t stopped = Without(cell, kPlacingMark);
+    return had_waiter ? With(stopped, kWaiterMark) : stopped;
+  });
   FAULTLINE_CHECK(change.legal);
 }
 
 void Ledger::NoteEmptied(PageIndex page) {
-  const Change change = Transition(CellOf(cells_, page), missing_,
-                                   [](uint8_t cell) -> std::optional<uint8_t> {
-                                     if (!Has(cell, kPlacingMark)) return std::nullopt;
-                                     return Without(cell, kTouchedMark);
-                                   });
+  const Change change = Transition(page, [](uint8_t cell) -> std::optional<uint8_t> {
+    if (!Has(cell, kPlacingMark)) return std::nullopt;
+    return Without(cell, kTouchedMark);
+  });
   FAULTLINE_CHECK(change.legal);
 }
 
 void Ledger::MarkTouched(PageRun run) {
   for (PageIndex page = run.first; page < run.end(); ++page) {
-    Transition(CellOf(cells_, page), missing_, [](uint8_t cell) -> std::optional<uint8_t> {
+    Transition(page, [](uint8_t cell) -> std::optional<uint8_t> {
       if (!IsMissing(StateOf(cell))) return std::nullopt;
       return With(cell, kTouchedMark);
     });
@@ -181,9 +184,8 @@ void Ledger::MarkTouched(PageRun run) {
 void Ledger::RecoverAfterCrash() {
   for (Cell& cell : cells_) {
     const uint8_t before = cell.load();
-    // A page that somebody was placing may be mapped, and the guest may have written there since:
-    // never empty it again.
-    uint8_t marks = Has(before, kPlacingMark) ? uint8_t{0} : Without(MarksOf(before), kWaiterMark);
+    // Touched and being placed: it was not emptied yet, so it was not mapped either.
+    uint8_t marks = before & kTouchedMark;
     PageState state = StateOf(before);
     if (IsLanding(state)) {
       state = NextState(state, PageEvent::kLaneQuiet);

@@ -62,8 +62,8 @@ class Ledger {
   /// The transition of page_life.h, and the marks:
   ///   kLand, kFoundEmpty  clear the touched mark
   ///   kLaneQuiet          sets it on the way to Absent
-  ///   kRemove             sets it where bytes may lie; unless somebody else is placing the page,
-  ///                       it also sets the placing mark and says `must_empty`
+  ///   kRemove             where bytes may lie and nobody is placing the page: sets the touched
+  ///                       and the placing mark and says `must_empty`
   ///   kMap                clears all marks; had_waiter: since BeginPlacing somebody came, wake it
   /// The waiter mark stays through all others.
   Change Apply(PageIndex page, PageEvent event);
@@ -102,6 +102,9 @@ class Ledger {
   [[nodiscard]] Census TakeCensus() const;
 
  private:
+  template <class Next>
+  Change Transition(PageIndex page, Next next);
+
   std::span<Cell> cells_;
   std::atomic<uint64_t> missing_{0};
 };

@@ -68,8 +68,11 @@ constexpr SourcePhase Next(SourcePhase phase, SourceEvent event) {
   switch (event) {
     case SourceEvent::kStopping: return phase == P::kPreparing ? P::kSwitching : P::kInvalid;
     case SourceEvent::kCommit: return phase == P::kSwitching ? P::kCommitted : P::kInvalid;
-    case SourceEvent::kStarted: return phase == P::kCommitted ? P::kServing : P::kInvalid;
-    case SourceEvent::kReleased: return phase == P::kServing ? P::kReleased : P::kInvalid;
+    case SourceEvent::kStarted:  // may be said again after a lost link
+      if (phase == P::kCommitted || phase == P::kServing) return P::kServing;
+      return phase == P::kPaused ? P::kPaused : P::kInvalid;
+    case SourceEvent::kReleased:
+      return phase == P::kServing || phase == P::kPaused ? P::kReleased : P::kInvalid;
     case SourceEvent::kLinkBack: return phase == P::kPaused ? P::kServing : P::kInvalid;
     case SourceEvent::kLinkLost:
     case SourceEvent::kFailure:
@@ -86,7 +89,8 @@ constexpr DestinationPhase Next(DestinationPhase phase, DestinationEvent event) 
     case DestinationEvent::kDeviceState: return phase == P::kPreparing ? P::kLoading : P::kInvalid;
     case DestinationEvent::kLoaded: return phase == P::kLoading ? P::kLoaded : P::kInvalid;
     case DestinationEvent::kGo: return phase == P::kLoaded ? P::kRunning : P::kInvalid;
-    case DestinationEvent::kReleased: return phase == P::kRunning ? P::kReleased : P::kInvalid;
+    case DestinationEvent::kReleased:  // with the link lost too: the last page is here
+      return phase == P::kRunning || phase == P::kPaused ? P::kReleased : P::kInvalid;
     case DestinationEvent::kLinkBack: return phase == P::kPaused ? P::kRunning : P::kInvalid;
     case DestinationEvent::kLinkLost:
     case DestinationEvent::kFailure:

@@ -1,6 +1,6 @@
 #include "engine/core/waiter_table.h"
 
-#include "engine/core/check.h"
+#include "engine/core/simulation_hook.h"
 
 namespace faultline {
 
@@ -20,6 +20,7 @@ WaiterTable::Slot* WaiterTable::Find(PageIndex page) {
 }
 
 bool WaiterTable::Add(PageIndex page, Nanos read) {
+  SimulationYield();
   if (Find(page) != nullptr) return true;
   const size_t home = HomeOf(page);
   for (size_t probe = 0; probe < kSlots; ++probe) {
@@ -45,6 +46,7 @@ void WaiterTable::NoteRequested(PageIndex page, Nanos requested) {
 }
 
 std::optional<WaiterTable::Times> WaiterTable::Remove(PageIndex page) {
+  SimulationYield();
   Slot* slot = Find(page);
   if (slot == nullptr) return std::nullopt;
   const Times times{Nanos(slot->read_ns.load(std::memory_order_acquire)),

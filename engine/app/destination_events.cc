@@ -1,0 +1,137 @@
+// What reaches the destination's session from outside: connections and frames.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "engine/app/destination_session.h"
+
+namespace faultline {
+
+/// The first control connection names the migration; everything else has to belong to it.
+wire::PreambleStatus DestinationSession::Judge(const LaneIntroduction& introduction) {
+  const std::lock_guard lock(mutex_);
+  const bool control = introduction.lane == LaneKind::kControl;
+  if (!migration_) return control ? wire::PreambleStatus::kAccepted
+                                  : wire::PreambleStatus::kUnknownMigration;
+  if (introduction.migration != *migration_) {
+    return control ? wire::PreambleStatus::kBusy : wire::PreambleStatus::kUnknownMigration;
+  }
+  if (!control && (!pages_ || introduction.stream >= hello_->bulk_streams)) {
+    return wire::PreambleStatus::kUnknownMigration;
+  }
+  const auto known = generations_.find({introduction.lane, introduction.stream});
+  const bool stale = known != generations_.end() && introduction.generation <= known->second;
+  return stale ? wire::PreambleStatus::kStaleGeneration : wire::PreambleStatus::kAccepted;
+}
+
+void DestinationSession::Take(const LaneIntroduction& introduction, Connection connection) {
+  DestinationPages* pages = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    migration_ = introduction.migration;
+    generations_[{introduction.lane, introduction.stream}] = introduction.generation;
+    pages = pages_.get();
+  }
+  if (introduction.lane == LaneKind::kControl) {
+    inbox_.Restored();
+    link_->Connect(std::move(connection.socket), connection.peer);
+    if (phase() == DestinationPhase::kPaused) Advance(DestinationEvent::kLinkBack);
+    progress_.Step(fmt::format("connected to {}", connection.peer));
+  } else {
+    pages->GiveLane(introduction.lane, introduction.stream, std::move(connection.socket));
+  }
+}
+
+void DestinationSession::OnLost(const Error& error) {
+  spdlog::debug("{}", error.message);
+  if (MayHaveRun(phase())) {
+    if (phase() == DestinationPhase::kRunning) Advance(DestinationEvent::kLinkLost);
+    spdlog::warn("the source is out of reach; the guest runs on, its missing pages wait");
+  }
+  inbox_.Lost(error);
+}
+
+void DestinationSession::OnFrame(Frame frame) {
+  const Status done = ActOn(frame);
+  if (done.has_value()) return;
+  spdlog::error("{}", done.error().message);
+  inbox_.Lost(done.error());
+}
+
+/// Frames that move things are acted on here, in their order on the wire; steps of the hand-over
+/// go to the main thread.
+Status DestinationSession::ActOn(const Frame& frame) {
+  using enum wire::FrameType;
+  switch (frame.type) {
+    case kHello:
+    case kExtentsDone:
+    case kFarewell:
+    case kAbort:
+    case kRefuse:
+      inbox_.Put(frame);
+      return {};
+    case kGo:
+      // Said again after a lost link: the answer may have been lost with it.
+      if (MayHaveRun(phase())) return link_->Send(kStarted);
+      inbox_.Put(frame);
+      return {};
+    case kExtents: return TakeExtents(frame);
+    case kDeviceState: return TakeDeviceState(frame);
+    case kStopped: return TakeStopped();
+    case kHoles: return TakeHoles(frame);
+    case kHolesDone: return {};
+    default:
+      return Fail(ErrorKind::kPeer, fmt::format("the peer broke the protocol: {} is not for a "
+                                                "destination",
+                                                wire::Name(frame.type)));
+  }
+}
+
+Status DestinationSession::NotNow(wire::FrameType type) const {
+  return Fail(ErrorKind::kPeer, fmt::format("the peer broke the protocol: {} while {}",
+                                            wire::Name(type), Name(phase())));
+}
+
+Status DestinationSession::TakeExtents(const Frame& frame) {
+  if (!AreAttached() || phase() != DestinationPhase::kPreparing) return NotNow(frame.type);
+  FAULTLINE_ASSIGN(const auto runs, wire::DecodeRuns(frame.body, pages_->geometry()));
+  for (const PageRun& run : runs) {
+    // Rising over all frames, so that the sum is bounded by the guest's size.
+    if (!extents_.empty() && run.first < extents_.back().end()) return NotNow(frame.type);
+    extents_.push_back(run);
+  }
+  return {};
+}
+
+Status DestinationSession::TakeDeviceState(const Frame& frame) {
+  DeviceRelay* relay = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    relay = relay_.get();
+  }
+  if (relay == nullptr) return NotNow(frame.type);
+  if (phase() == DestinationPhase::kPreparing) Advance(DestinationEvent::kDeviceState);
+  // QEMU may have closed its side first: it has loaded and needs no more.
+  static_cast<void>(relay->Deliver(frame.body));
+  return {};
+}
+
+/// What a page of the source holds is final from here on: the lanes may fetch.
+Status DestinationSession::TakeStopped() {
+  if (!AreAttached()) return NotNow(wire::FrameType::kStopped);
+  pages_->Open();
+  return {};
+}
+
+Status DestinationSession::TakeHoles(const Frame& frame) {
+  if (!AreAttached()) return NotNow(frame.type);
+  FAULTLINE_ASSIGN(auto runs, wire::DecodeRuns(frame.body, pages_->geometry()));
+  sweep_->Add(std::move(runs));
+  return {};
+}
+
+bool DestinationSession::AreAttached() {
+  const std::lock_guard lock(mutex_);
+  return pages_ != nullptr;
+}
+
+}  // namespace faultline

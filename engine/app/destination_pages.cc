@@ -1,0 +1,159 @@
+#include "engine/app/destination_pages.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+namespace faultline {
+namespace {
+
+VmmMap MapOf(const Geometry& geometry, const VmDescription& vm) {
+  std::vector<VmmAddr> bases;
+  for (const VmRegion& region : vm.regions) bases.push_back(region.base);
+  return {geometry, std::move(bases)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<DestinationPages>> DestinationPages::Create(QemuDestination& vm,
+                                                                   Geometry geometry,
+                                                                   const std::string& state_dir,
+                                                                   const PageLimits& limits) {
+  auto shape = std::make_unique<const Geometry>(std::move(geometry));
+  const VmDescription& description = vm.description();
+  FAULTLINE_ASSIGN(LedgerFile ledger,
+                   LedgerFile::Create(state_dir, description.pid, shape->page_count()));
+  FAULTLINE_ASSIGN(GuestRam ram, GuestRam::Open(*shape, description, RamAccess::kReadWrite));
+  VmmMap map = MapOf(*shape, description);
+  FAULTLINE_ASSIGN(Attachment attachment, Attachment::Create(vm, map));
+  std::unique_ptr<DestinationPages> pages(
+      new DestinationPages(std::move(shape), std::move(ram), std::move(map),
+                           std::move(attachment), std::move(ledger)));
+  FAULTLINE_TRY(pages->StartThreads(limits));
+  return pages;
+}
+
+DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, GuestRam ram,
+                                   VmmMap map, Attachment attachment, LedgerFile ledger_file)
+    : geometry_(std::move(geometry)),
+      ram_(std::move(ram)),
+      map_(std::move(map)),
+      attachment_(std::move(attachment)),
+      ledger_file_(std::move(ledger_file)),
+      ledger_(ledger_file_.cells()),
+      placer_(attachment_.uffd(), map_, ram_),
+      source_(attachment_.uffd(), map_, attachment_.process().pidfd()),
+      order_(*geometry_),
+      sweep_(PartsFor(sweep_metrics_)) {}
+
+DestinationPages::~DestinationPages() { Abandon(); }
+
+Landing::Parts DestinationPages::PartsFor(ThreadMetrics& metrics) {
+  return {*geometry_, ledger_, placer_, waiters_, clock_, metrics.faults, metrics.landing};
+}
+
+Status DestinationPages::StartThreads(const PageLimits& limits) {
+  for (uint32_t thread = 0; thread <= limits.streams; ++thread) {
+    metrics_.push_back(std::make_unique<ThreadMetrics>());
+  }
+  FAULTLINE_ASSIGN(auto fault_reactor, MakeReactor(limits.io));
+  fault_thread_ = std::make_unique<LaneThread<FaultLoop>>(
+      "fl-fault", std::move(fault_reactor), ram_.window(), [this](Reactor& reactor) {
+        return std::make_unique<FaultLoop>(PartsFor(*metrics_[0]), source_, reactor);
+      });
+  PusherLimits share;
+  share.window_bytes = ByteCount(limits.window.value() / limits.streams);
+  share.bytes_per_second = limits.bulk_bytes_per_second / limits.streams;
+  for (uint32_t stream = 0; stream < limits.streams; ++stream) {
+    FAULTLINE_ASSIGN(auto reactor, MakeReactor(limits.io));
+    push_threads_.push_back(std::make_unique<LaneThread<Pusher>>(
+        fmt::format("fl-push-{}", stream), std::move(reactor), ram_.window(),
+        [&](Reactor& on) {
+          return std::make_unique<Pusher>(PartsFor(*metrics_[stream + 1]), order_, on, share);
+        }));
+  }
+  return {};
+}
+
+void DestinationPages::GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd socket) {
+  const std::lock_guard lock(mutex_);
+  if (!open_) {
+    std::erase_if(kept_, [&](const KeptLane& kept) {
+      return kept.kind == kind && kept.stream == stream;  // an older generation of the same lane
+    });
+    kept_.push_back({kind, stream, std::move(socket)});
+  } else if (kind == LaneKind::kUrgent) {
+    fault_thread_->GiveLane(std::move(socket));
+  } else {
+    push_threads_[stream]->GiveLane(std::move(socket));
+  }
+}
+
+void DestinationPages::Open() {
+  std::vector<KeptLane> kept;
+  {
+    const std::lock_guard lock(mutex_);
+    open_ = true;
+    kept.swap(kept_);
+  }
+  for (KeptLane& lane : kept) GiveLane(lane.kind, lane.stream, std::move(lane.socket));
+}
+
+void DestinationPages::SweepHoles(PageRun run) {
+  sweep_.SweepHoles(run);
+  sweep_.Retry();
+}
+
+bool DestinationPages::guest_gone() const {
+  return fault_thread_->guest_gone() || !attachment_.process().IsAlive();
+}
+
+wire::ProgressBody DestinationPages::progress() const {
+  const FaultMetrics& faults = metrics_[0]->faults;
+  uint64_t placed = 0;
+  for (const auto& metrics : metrics_) placed += metrics->landing.data_bytes.value();
+  const auto nanos = [](Nanos value) { return static_cast<uint64_t>(value.count()); };
+  return {.missing_pages = ledger_.missing().value(),
+          .total_pages = ledger_.page_count().value(),
+          .placed_bytes = placed,
+          .faults = faults.faults.count.value(),
+          .fault_p50_ns = nanos(faults.total.Quantile(0.50)),
+          .fault_p99_ns = nanos(faults.total.Quantile(0.99))};
+}
+
+Status DestinationPages::Detach() {
+  for (const auto& thread : push_threads_) thread->Stop();
+  // Unregistering wakes whoever is between a fault and its answer; the loop runs until then.
+  const Status detached = attachment_.Detach(map_);
+  fault_thread_->Stop();
+  return detached;
+}
+
+void DestinationPages::Abandon() {
+  for (const auto& thread : push_threads_) thread->Stop();
+  if (fault_thread_) fault_thread_->Stop();
+}
+
+SummaryJson DestinationPages::Summary(DestinationNumbers numbers) const {
+  FaultMetrics all;
+  for (const auto& metrics : metrics_) {
+    all.MergeFrom(metrics->faults);
+    numbers.data_bytes += ByteCount(metrics->landing.data_bytes.value());
+    numbers.zero_pages += metrics->landing.zero_pages.value();
+  }
+  for (const auto& thread : push_threads_) {
+    numbers.wire_bytes += thread->wire_bytes();
+    numbers.retries += thread->lanes_lost();
+  }
+  for (size_t stream = 1; stream < metrics_.size(); ++stream) {
+    numbers.pushed_pages += metrics_[stream]->landing.data_pages.value();
+  }
+  numbers.guest_bytes = geometry_->byte_count();
+  numbers.wire_bytes += fault_thread_->wire_bytes();
+  numbers.retries += fault_thread_->lanes_lost();
+  numbers.hole_pages = sweep_metrics_.landing.zero_pages.value();
+  return DestinationPart(numbers, all);
+}
+
+}  // namespace faultline

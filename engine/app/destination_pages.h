@@ -1,0 +1,120 @@
+// The pages of a guest that arrives: its RAM, its ledger, the threads that fetch and place.
+//
+//   fault thread    FaultLoop on the urgent lane        (one)
+//   push threads    Pusher, one for each bulk lane
+//
+// The threads run from the start, but get no lane before Open(): until the source has stopped its
+// guest, what a page holds can still change.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/app/attachment.h"
+#include "engine/app/lane_thread.h"
+#include "engine/app/ledger_file.h"
+#include "engine/app/monotonic_clock.h"
+#include "engine/app/options.h"
+#include "engine/app/summary.h"
+#include "engine/core/fault_loop.h"
+#include "engine/core/pusher.h"
+#include "engine/core/wire.h"
+#include "engine/tcp/tcp_reactor.h"
+#include "uffd/guest_ram.h"
+#include "uffd/uffd_fault_source.h"
+#include "uffd/uffd_placer.h"
+
+namespace faultline {
+
+struct PageLimits {
+  IoPreference io = IoPreference::kBest;
+  ByteCount window;  ///< bulk bytes in flight, all streams together
+  uint64_t bulk_bytes_per_second = 0;
+  uint32_t streams = 1;
+};
+
+/// Threads: every method from any thread unless it says otherwise.
+class DestinationPages {
+ public:
+  /// Attaches to the VMM and starts the threads. `vm` outlives this.
+  static Result<std::unique_ptr<DestinationPages>> Create(QemuDestination& vm, Geometry geometry,
+                                                          const std::string& state_dir,
+                                                          const PageLimits& limits);
+  ~DestinationPages();
+
+  /// A connected page lane. Kept back until Open().
+  void GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd socket);
+  /// The source's guest is stopped: lanes may fetch.
+  void Open();
+  /// The source has nothing in `run`: it is never asked for. One thread.
+  void SweepHoles(PageRun run);
+  /// Puts memory under the alias ahead of need. `on_piece` is called now and then.
+  template <class OnPiece>
+  Status Populate(std::span<const PageRun> runs, OnPiece on_piece) {
+    for (const PageRun& run : runs) {
+      ledger_.MarkTouched(run);
+      FAULTLINE_TRY(ram_.PopulateWrite(run));
+      on_piece();
+    }
+    return {};
+  }
+
+  [[nodiscard]] const Geometry& geometry() const { return *geometry_; }
+  [[nodiscard]] PageCount missing() const { return ledger_.missing(); }
+  [[nodiscard]] bool guest_gone() const;
+  [[nodiscard]] wire::ProgressBody progress() const;
+
+  /// Every page is there: the kernel takes over, the threads end, no userfaultfd is left.
+  /// REQUIRES: missing() is zero, or no device state was loaded. One thread.
+  Status Detach();
+  /// Ends the threads and leaves QEMU's userfaultfd registered: a guest with missing pages then
+  /// waits for ever and never reads wrong bytes. One thread.
+  void Abandon();
+
+  /// Exact after Detach.
+  [[nodiscard]] SummaryJson Summary(DestinationNumbers numbers) const;
+
+ private:
+  struct ThreadMetrics {
+    FaultMetrics faults;
+    LandingMetrics landing;
+  };
+
+  DestinationPages(std::unique_ptr<const Geometry> geometry, GuestRam ram, VmmMap map,
+                   Attachment attachment, LedgerFile ledger_file);
+  Status StartThreads(const PageLimits& limits);
+  Landing::Parts PartsFor(ThreadMetrics& metrics);
+
+  // In the order in which each needs the ones before it.
+  const std::unique_ptr<const Geometry> geometry_;
+  GuestRam ram_;
+  VmmMap map_;
+  Attachment attachment_;
+  LedgerFile ledger_file_;
+  Ledger ledger_;
+  WaiterTable waiters_;
+  MonotonicClock clock_;
+  UffdPlacer placer_;
+  UffdFaultSource source_;
+  SequentialOrder order_;
+  std::vector<std::unique_ptr<ThreadMetrics>> metrics_;  ///< [0] the fault thread's
+  ThreadMetrics sweep_metrics_;
+  Landing sweep_;
+  std::unique_ptr<LaneThread<FaultLoop>> fault_thread_;
+  std::vector<std::unique_ptr<LaneThread<Pusher>>> push_threads_;
+
+  std::mutex mutex_;  ///< guards all below
+  bool open_ = false;
+  struct KeptLane {
+    LaneKind kind;
+    uint32_t stream;
+    tcp::UniqueFd socket;
+  };
+  std::vector<KeptLane> kept_;
+};
+
+}  // namespace faultline

@@ -1,0 +1,295 @@
+#include "engine/app/destination_session.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+
+#include <thread>
+
+#include "engine/app/interrupt.h"
+#include "engine/core/check.h"
+
+namespace faultline {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+constexpr Nanos kSlice = milliseconds(200);        ///< how late a lost link or a signal is noticed
+constexpr Nanos kLanesTimeout = seconds(60);       ///< from Welcome to ExtentsDone
+constexpr Nanos kLoadTimeout = seconds(120);       ///< from Prepared to devices loaded
+constexpr Nanos kGoPatience = minutes(10);         ///< how long a loaded guest waits for Go
+constexpr Nanos kFarewellPatience = seconds(10);
+constexpr Nanos kProgressPeriod = milliseconds(100);
+constexpr Nanos kPagesPoll = milliseconds(1);
+
+double MillisSince(Nanos start, const Clock& clock) {
+  return std::chrono::duration<double, std::milli>(clock.Now() - start).count();
+}
+
+}  // namespace
+
+DestinationSession::DestinationSession(const ReceiveOptions& options, QemuDestination& vm,
+                                       Listener listener)
+    : options_(options),
+      vm_(vm),
+      progress_(options.common.quiet),
+      link_(std::make_unique<ControlLink>([this](Frame frame) { OnFrame(std::move(frame)); },
+                                          [this](const Error& error) { OnLost(error); })) {
+  LaneAcceptor::Callbacks callbacks{
+      .judge = [this](const LaneIntroduction& lane) { return Judge(lane); },
+      .take = [this](const LaneIntroduction& lane,
+                     Connection connection) { Take(lane, std::move(connection)); }};
+  acceptor_ = std::make_unique<LaneAcceptor>(std::move(listener), std::move(callbacks));
+}
+
+DestinationSession::~DestinationSession() {
+  acceptor_->Stop();
+  link_->Stop();
+}
+
+ExitCode DestinationSession::Run() {
+  progress_.Step(fmt::format("waiting for a source on {}", acceptor_->endpoint().ToString()));
+  if (const Status prepared = Prepare(); !prepared.has_value()) return GiveUp(prepared.error());
+  if (const Status done = HandOver(); !done.has_value()) return GiveUp(done.error());
+  if (const Status done = Release(); !done.has_value()) spdlog::warn("{}", done.error().message);
+  if (const Status written = WriteSummary(options_.common.json_path, summary_);
+      !written.has_value()) {
+    spdlog::error("{}", written.error().message);
+  }
+  progress_.Step(DescribeSummary(summary_));
+  return ExitCode::kDone;
+}
+
+Status DestinationSession::Prepare() {
+  FAULTLINE_TRY(AwaitSource());
+  FAULTLINE_TRY(AttachPages());
+  return AllocateAhead();
+}
+
+Status DestinationSession::HandOver() {
+  FAULTLINE_TRY(LoadDevices());
+  FAULTLINE_TRY(AwaitGo());
+  FAULTLINE_TRY(RunGuest());
+  return AwaitPages();
+}
+
+/// The first source whose guest fits. Until then nothing here has changed.
+Status DestinationSession::AwaitSource() {
+  while (true) {
+    FAULTLINE_TRY(CheckAlive());
+    Result<Frame> frame = inbox_.Await(wire::FrameType::kHello, kSlice);
+    if (!frame.has_value()) {
+      if (frame.error().kind == ErrorKind::kTimeout) continue;
+      return tl::make_unexpected(frame.error());
+    }
+    FAULTLINE_ASSIGN(wire::Hello hello, wire::DecodeHello(frame->body));
+    hello_.emplace(std::move(hello));
+    break;
+  }
+  std::vector<RegionShape> shapes;
+  for (const VmRegion& region : vm_.description().regions) shapes.push_back(region.shape);
+  FAULTLINE_ASSIGN(const Geometry ours, Geometry::Create(std::move(shapes)));
+  const std::string difference = ours.DifferenceTo(hello_->geometry);
+  if (difference.empty()) return {};
+  return Fail(ErrorKind::kRefused,
+              fmt::format("the destination's guest RAM differs from the source's: {}; start the "
+                          "destination QEMU with the same -m and memory backends",
+                          difference));
+}
+
+Status DestinationSession::AttachPages() {
+  const Nanos start = clock_.Now();
+  const IoPreference io = options_.common.io == "uring"   ? IoPreference::kUring
+                          : options_.common.io == "epoll" ? IoPreference::kEpoll
+                                                          : IoPreference::kBest;
+  const PageLimits limits{.io = io,
+                          .window = options_.window,
+                          .bulk_bytes_per_second = hello_->bulk_bytes_per_second,
+                          .streams = hello_->bulk_streams};
+  FAULTLINE_ASSIGN(auto pages, DestinationPages::Create(vm_, hello_->geometry,
+                                                        options_.common.state_dir, limits));
+  sweep_ = std::make_unique<HoleSweep>(*pages);
+  numbers_.attach_ms = MillisSince(start, clock_);
+  {
+    const std::lock_guard lock(mutex_);
+    pages_ = std::move(pages);
+  }
+  progress_.Step(fmt::format("attached to {}, pid {}", vm_.description().version,
+                             vm_.description().pid));
+  return link_->Send(wire::FrameType::kWelcome);
+}
+
+/// Memory for what the source has, while its guest still runs; then the device state's way in.
+Status DestinationSession::AllocateAhead() {
+  FAULTLINE_TRY(inbox_.Await(wire::FrameType::kExtentsDone, kLanesTimeout));
+  Status alive;
+  FAULTLINE_TRY(pages_->Populate(extents_, [&] {
+    ReportProgress();
+    if (alive.has_value()) alive = CheckAlive();
+  }));
+  FAULTLINE_TRY(alive);
+
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return Fail(ErrorKind::kSystem, "cannot make a socket pair for the device state");
+  }
+  tcp::UniqueFd ours(ends[0]);
+  const tcp::UniqueFd qemus(ends[1]);
+  relay_lane_ = link_->lane();
+  if (!relay_lane_) return Fail(ErrorKind::kPeer, "the source closed the connection");
+  FAULTLINE_ASSIGN(auto relay, DeviceRelay::Create(std::move(ours), *relay_lane_));
+  {
+    const std::lock_guard lock(mutex_);
+    relay_ = std::move(relay);
+  }
+  FAULTLINE_TRY(vm_.StartDeviceState(qemus.get()));
+  progress_.Step("ready");
+  return link_->Send(wire::FrameType::kPrepared);
+}
+
+Status DestinationSession::LoadDevices() {
+  const Nanos start = clock_.Now();
+  while (true) {
+    FAULTLINE_TRY(CheckAlive());
+    const Result<Frame> early = inbox_.Await(wire::FrameType::kGo, Nanos{0});
+    if (early.has_value()) return Fail(ErrorKind::kPeer, "the source gave Go before Loaded");
+    if (early.error().kind != ErrorKind::kTimeout) return tl::make_unexpected(early.error());
+    const Status loaded = vm_.WaitLoaded(kSlice);
+    if (loaded.has_value()) break;
+    if (loaded.error().kind != ErrorKind::kTimeout || clock_.Now() - start > kLoadTimeout) {
+      return loaded;
+    }
+  }
+  numbers_.device_load_ms = MillisSince(start, clock_);
+  Advance(DestinationEvent::kLoaded);
+  return link_->Send(wire::FrameType::kLoaded);
+}
+
+/// From here the source alone decides. A lost link is not an answer: Go may be on its way.
+Status DestinationSession::AwaitGo() {
+  const Nanos start = clock_.Now();
+  while (clock_.Now() - start < kGoPatience) {
+    FAULTLINE_TRY(CheckAlive());
+    const Result<Frame> go = inbox_.Await(wire::FrameType::kGo, kSlice);
+    if (go.has_value()) return {};
+    if (go.error().kind == ErrorKind::kTimeout) continue;
+    if (!inbox_.failed()) return tl::make_unexpected(go.error());  // Abort, or not our protocol
+    std::this_thread::sleep_for(kSlice);
+  }
+  return Fail(ErrorKind::kTimeout,
+              "the source fell silent before it gave the guest away; this guest stays paused: "
+              "look at the source before ending either");
+}
+
+Status DestinationSession::RunGuest() {
+  Advance(DestinationEvent::kGo);
+  FAULTLINE_TRY(vm_.Run());
+  if (const Status sent = link_->Send(wire::FrameType::kStarted); !sent.has_value()) {
+    spdlog::warn("{}", sent.error().message);
+  }
+  progress_.Step("the guest runs here");
+  if (const Status announced = vm_.Announce(); !announced.has_value()) {
+    spdlog::warn("{}", announced.error().message);
+  }
+  return {};
+}
+
+/// Nothing that the network or the source does ends this.
+Status DestinationSession::AwaitPages() {
+  while (pages_->missing() > PageCount(0)) {
+    if (pages_->guest_gone()) {
+      return Fail(ErrorKind::kRefused, fmt::format("the destination QEMU (pid {}) has ended",
+                                                   vm_.description().pid));
+    }
+    if (Interrupted()) {
+      ForgetInterrupt();
+      spdlog::warn("not stopping: the guest runs here and {} of its pages are still missing",
+                   pages_->missing().value());
+    }
+    ReportProgress();
+    std::this_thread::sleep_for(kPagesPoll);
+  }
+  return {};
+}
+
+Status DestinationSession::Release() {
+  const Status detached = pages_->Detach();
+  if (relay_) relay_->Stop();
+  Advance(DestinationEvent::kReleased);
+  const SummaryJson ours = pages_->Summary(numbers_);
+  summary_ = MergeSummary({{"result", "completed"}}, ours);
+  FAULTLINE_TRY(detached);
+  const Nanos start = clock_.Now();
+  const std::string text = ours.dump();
+  while (clock_.Now() - start < kFarewellPatience) {
+    // After a redial the source has not heard it: said again until it answers.
+    const Status sent = link_->SendText(wire::FrameType::kReleased, text);
+    const Result<Frame> farewell = inbox_.Await(wire::FrameType::kFarewell, seconds(1));
+    if (farewell.has_value()) {
+      const SummaryJson theirs = ParseSummary(farewell->body);
+      if (theirs.is_object()) summary_ = MergeSummary(theirs, ours);
+      return {};
+    }
+    if (!sent.has_value() || inbox_.failed()) std::this_thread::sleep_for(kSlice);
+  }
+  return Fail(ErrorKind::kTimeout,
+              "every page is here, but the source did not say farewell: its numbers are missing");
+}
+
+ExitCode DestinationSession::GiveUp(const Error& error) {
+  const bool ran = MayHaveRun(phase());
+  const bool loaded = phase() == DestinationPhase::kLoaded || ran;
+  const bool fresh = phase() == DestinationPhase::kPreparing;
+  if (!loaded) {
+    const bool refused = error.kind == ErrorKind::kRefused;
+    static_cast<void>(link_->SendText(
+        refused ? wire::FrameType::kRefuse : wire::FrameType::kAbort, error.message));
+  }
+  Advance(DestinationEvent::kFailure);
+  acceptor_->Stop();
+  if (relay_) relay_->Stop();
+  if (sweep_) sweep_->Stop();
+  if (pages_ && fresh) {
+    if (const Status done = pages_->Detach(); !done.has_value()) {
+      spdlog::warn("{}", done.error().message);
+    }
+  } else if (pages_) {
+    pages_->Abandon();
+  }
+  spdlog::error("receive: {}", error.message);
+  if (!fresh && !ran) spdlog::error("end the destination QEMU: it holds no guest that may run");
+  summary_ = MergeSummary({{"result", loaded ? "paused" : "failed"}},
+                          pages_ ? pages_->Summary(numbers_) : SummaryJson::object());
+  static_cast<void>(WriteSummary(options_.common.json_path, summary_));
+  return loaded ? ExitCode::kPaused : ExitCode::kNothingChanged;
+}
+
+Status DestinationSession::CheckAlive() const {
+  if (Interrupted()) return Fail(ErrorKind::kRefused, "interrupted by a signal");
+  if (pages_ && pages_->guest_gone()) {
+    return Fail(ErrorKind::kRefused, fmt::format("the destination QEMU (pid {}) has ended",
+                                                 vm_.description().pid));
+  }
+  return {};
+}
+
+void DestinationSession::ReportProgress() {
+  const Nanos now = clock_.Now();
+  if (now - progress_at_ < kProgressPeriod) return;
+  progress_at_ = now;
+  const wire::ProgressBody body = pages_->progress();
+  static_cast<void>(link_->Send(wire::FrameType::kProgress, wire::EncodeProgress(body)));
+  progress_.Update(body, now);
+}
+
+void DestinationSession::Advance(DestinationEvent event) {
+  DestinationPhase before = phase();
+  DestinationPhase after = Next(before, event);
+  while (!phase_.compare_exchange_weak(before, after)) after = Next(before, event);
+  FAULTLINE_CHECK(after != DestinationPhase::kInvalid);
+  spdlog::debug("phase: {} to {}", Name(before), Name(after));
+}
+
+}  // namespace faultline

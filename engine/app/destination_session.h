@@ -1,0 +1,99 @@
+// One migration, as the destination lives it: the conversation of wire.h and the phases of
+// phases.h around DestinationPages.
+//
+//   main thread      Run(): the passes, in order
+//   acceptor         connections: control, urgent, bulk; also after a link was lost
+//   control link     reads frames: device state, holes and Stopped are acted on there, the
+//                    hand-over's steps go to the main thread's inbox
+//   sweep thread     the holes, off the device state's way
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "engine/app/control_link.h"
+#include "engine/app/destination_pages.h"
+#include "engine/app/hole_sweep.h"
+#include "engine/app/inbox.h"
+#include "engine/app/lane_acceptor.h"
+#include "engine/app/options.h"
+#include "engine/app/progress.h"
+#include "engine/core/phases.h"
+#include "engine/core/wire_codec.h"
+#include "engine/tcp/device_relay.h"
+#include "qemu-integration/qemu_vm.h"
+
+namespace faultline {
+
+class DestinationSession {
+ public:
+  DestinationSession(const ReceiveOptions& options, QemuDestination& vm, Listener listener);
+  ~DestinationSession();
+
+  /// The whole migration. Used once.
+  ExitCode Run();
+
+ private:
+  // The passes, in order.
+  Status AwaitSource();
+  Status AttachPages();
+  Status AllocateAhead();
+  Status LoadDevices();
+  Status AwaitGo();
+  Status RunGuest();
+  Status AwaitPages();
+  Status Release();
+
+  Status Prepare();
+  Status HandOver();
+  ExitCode GiveUp(const Error& error);
+  Status CheckAlive() const;
+  void ReportProgress();
+
+  // On the acceptor's thread.
+  wire::PreambleStatus Judge(const LaneIntroduction& introduction);
+  void Take(const LaneIntroduction& introduction, Connection connection);
+  // On the control link's thread.
+  void OnFrame(Frame frame);
+  void OnLost(const Error& error);
+  Status ActOn(const Frame& frame);
+  Status TakeExtents(const Frame& frame);
+  Status TakeDeviceState(const Frame& frame);
+  Status TakeStopped();
+  Status TakeHoles(const Frame& frame);
+  Status NotNow(wire::FrameType type) const;
+  bool AreAttached();
+
+  DestinationPhase phase() const { return phase_.load(std::memory_order_acquire); }
+  void Advance(DestinationEvent event);
+
+  const ReceiveOptions options_;
+  QemuDestination& vm_;
+  MonotonicClock clock_;
+  Progress progress_;
+  Nanos progress_at_{};
+  std::atomic<DestinationPhase> phase_{DestinationPhase::kPreparing};
+
+  std::optional<wire::Hello> hello_;
+  DestinationNumbers numbers_;
+  SummaryJson summary_;
+  std::vector<PageRun> extents_;  ///< the control link's thread's until ExtentsDone
+  Inbox inbox_;
+
+  std::mutex mutex_;  ///< guards the migration's identity, and the making of pages_ and relay_
+  std::optional<wire::MigrationId> migration_;
+  std::map<std::pair<LaneKind, uint32_t>, uint64_t> generations_;
+
+  std::unique_ptr<DestinationPages> pages_;
+  std::unique_ptr<HoleSweep> sweep_;
+  std::unique_ptr<ControlLink> link_;
+  std::shared_ptr<ControlLane> relay_lane_;  ///< kept alive for the relay
+  std::unique_ptr<DeviceRelay> relay_;
+  std::unique_ptr<LaneAcceptor> acceptor_;  ///< last: its thread uses all of the above
+};
+
+}  // namespace faultline

@@ -1,0 +1,39 @@
+// The hand-over's messages, from the thread that reads the control lane to the one that acts.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+
+#include "engine/core/result.h"
+#include "engine/core/units.h"
+#include "engine/tcp/control_lane.h"
+
+namespace faultline {
+
+/// Threads: Put and Lost from the reader, Await from the session. At most kFramesMax wait: the
+/// hand-over is a conversation, and a peer that sends more does not speak our protocol.
+class Inbox {
+ public:
+  static constexpr size_t kFramesMax = 16;
+
+  void Put(Frame frame);
+  /// The link is lost: Await fails with `error` once the frames before it are taken.
+  void Lost(Error error);
+  /// The link is back.
+  void Restored();
+
+  /// The next message, which has to be a `wanted` one. Errors: the peer's own words for Refuse and
+  /// Abort; kTimeout; the link's failure; another message than the protocol allows here.
+  Result<Frame> Await(wire::FrameType wanted, Nanos timeout);
+  [[nodiscard]] bool failed() const;
+
+ private:
+  mutable std::mutex mutex_;  ///< guards all below
+  std::condition_variable changed_;
+  std::deque<Frame> frames_;
+  bool failed_ = false;
+  Error failure_;
+};
+
+}  // namespace faultline

@@ -1,0 +1,130 @@
+// A thread at the destination that runs one loop (FaultLoop or Pusher) for the whole migration,
+// while lanes come and go under it.
+//
+// The owner hands in connected sockets; the thread itself opens the lane on its own reactor, so
+// that everything on the data path belongs to one thread. Without a lane the loop runs on: faults
+// are listed, zero pages placed.
+#pragma once
+
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "engine/core/check.h"
+#include "engine/core/fault_loop.h"
+#include "engine/tcp/tcp_reactor.h"
+
+namespace faultline {
+
+/// Loop is FaultLoop or Pusher. Threads: every method from any thread but the loop's own.
+template <class Loop>
+class LaneThread {
+ public:
+  /// How long a step may sleep: also how late a stop or a rate limit may be noticed.
+  static constexpr Nanos kStepTimeout = std::chrono::milliseconds(5);
+
+  /// `make_loop(reactor)` builds the loop on the thread's reactor; `ram` outlives this.
+  template <class MakeLoop>
+  LaneThread(std::string name, std::unique_ptr<TcpReactor> reactor, const RamWindow& ram,
+             MakeLoop make_loop)
+      : name_(std::move(name)),
+        ram_(ram),
+        mailbox_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        reactor_(std::move(reactor)),
+        loop_(make_loop(*reactor_)) {
+    FAULTLINE_CHECK(mailbox_.valid());
+    thread_ = std::thread([this] { Run(); });
+    pthread_setname_np(thread_.native_handle(), name_.substr(0, 15).c_str());
+  }
+  LaneThread(const LaneThread&) = delete;
+  LaneThread& operator=(const LaneThread&) = delete;
+  ~LaneThread() { Stop(); }
+
+  /// Replaces the lane. A lane that is still open is closed first and what it owed given back.
+  void GiveLane(tcp::UniqueFd socket) {
+    {
+      const std::lock_guard lock(mutex_);
+      new_lane_ = std::move(socket);
+    }
+    Ring();
+  }
+
+  /// Closes the lane and joins. May be called again.
+  void Stop() {
+    stopping_.store(true, std::memory_order_release);
+    Ring();
+    if (thread_.joinable()) thread_.join();
+  }
+
+  [[nodiscard]] bool guest_gone() const { return guest_gone_.load(std::memory_order_acquire); }
+  [[nodiscard]] uint64_t lanes_lost() const { return lanes_lost_.load(std::memory_order_relaxed); }
+  /// Bytes of all lanes that this thread had. Exact after Stop.
+  [[nodiscard]] ByteCount wire_bytes() const {
+    return ByteCount(wire_bytes_.load(std::memory_order_relaxed));
+  }
+
+ private:
+  void Run() {
+    reactor_->Watch(mailbox_.get(), ReadyToken::kMailbox);
+    while (!stopping_.load(std::memory_order_acquire) && !guest_gone()) {
+      const StepResult result = loop_->Step(kStepTimeout);
+      if (result == StepResult::kGuestGone) guest_gone_.store(true, std::memory_order_release);
+      if (result == StepResult::kLaneLost) NoteLaneLost();
+      if (loop_->ready().Has(ReadyToken::kMailbox)) OpenMail();
+    }
+    loop_->DropLane();
+    AddWireBytes();
+  }
+
+  void OpenMail() {
+    uint64_t rings = 0;
+    [[maybe_unused]] const ssize_t got = read(mailbox_.get(), &rings, sizeof rings);
+    tcp::UniqueFd socket;
+    {
+      const std::lock_guard lock(mutex_);
+      socket = std::move(new_lane_);
+    }
+    if (!socket.valid()) return;
+    loop_->DropLane();
+    AddWireBytes();
+    loop_->SetLane(reactor_->OpenLane(std::move(socket), ram_));
+    spdlog::debug("{}: lane open", name_);
+  }
+
+  void NoteLaneLost() {
+    lanes_lost_.fetch_add(1, std::memory_order_relaxed);
+    AddWireBytes();
+    spdlog::warn("{}: the lane is lost; its pages will be asked for again", name_);
+  }
+
+  void AddWireBytes() {
+    wire_bytes_.store(loop_->wire_bytes().value(), std::memory_order_relaxed);
+  }
+
+  void Ring() {
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t put = write(mailbox_.get(), &one, sizeof one);
+  }
+
+  const std::string name_;
+  const RamWindow& ram_;
+  tcp::UniqueFd mailbox_;
+  std::unique_ptr<TcpReactor> reactor_;
+  std::unique_ptr<Loop> loop_;
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> guest_gone_{false};
+  std::atomic<uint64_t> lanes_lost_{0};
+  std::atomic<uint64_t> wire_bytes_{0};
+  std::mutex mutex_;  ///< guards new_lane_
+  tcp::UniqueFd new_lane_;
+  std::thread thread_;  ///< last: it uses all of the above
+};
+
+}  // namespace faultline

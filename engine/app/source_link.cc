@@ -1,0 +1,166 @@
+// The source's session and the outside: its link, its frames, and the way back before the commit.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "engine/app/hole_map.h"
+#include "engine/app/interrupt.h"
+#include "engine/app/source_session.h"
+#include "engine/core/check.h"
+
+namespace faultline {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Nanos kFirstDialTimeout = seconds(10);
+constexpr Nanos kRedialPause = milliseconds(200);
+
+}  // namespace
+
+Status SourceSession::DialControl() {
+  FAULTLINE_ASSIGN(Connection connection, Dial(to_, {.timeout = kFirstDialTimeout}));
+  ++control_generation_;
+  FAULTLINE_TRY(Introduce(connection.socket.get(),
+                          {.lane = LaneKind::kControl,
+                           .generation = control_generation_,
+                           .migration = migration_},
+                          connection.peer));
+  inbox_.Restored();
+  link_->Connect(std::move(connection.socket), connection.peer);
+  return {};
+}
+
+/// After the commit, whenever the message waited for did not come: for whatever reason, go on.
+void SourceSession::KeepLink(const Error& error) {
+  if (Interrupted()) {
+    ForgetInterrupt();
+    spdlog::warn("not stopping: this process holds pages that the guest still misses");
+  }
+  if (!link_->connected()) {
+    Redial();
+  } else if (error.kind != ErrorKind::kTimeout) {
+    spdlog::debug("{}", error.message);
+    std::this_thread::sleep_for(kRedialPause);
+  }
+}
+
+/// One attempt to get the link back, after the commit. The caller tries for as long as it takes.
+void SourceSession::Redial() {
+  const Status dialled = DialControl();
+  if (!dialled.has_value()) {
+    spdlog::debug("{}", dialled.error().message);
+    std::this_thread::sleep_for(kRedialPause);
+    return;
+  }
+  spdlog::info("connected again to {}", to_.ToString());
+  ++numbers_.retries;
+  if (phase() == SourcePhase::kPaused) Advance(SourceEvent::kLinkBack);
+  // Go may have been lost with the link. A destination that has it answers Started again.
+  if (const Status sent = link_->Send(wire::FrameType::kGo); !sent.has_value()) {
+    spdlog::debug("{}", sent.error().message);
+  }
+}
+
+/// Before the commit: the link is there, nobody interrupts, and it does not take for ever.
+Status SourceSession::CheckLink(Nanos deadline) {
+  if (Interrupted()) return Fail(ErrorKind::kRefused, "interrupted by a signal");
+  if (inbox_.failed()) {
+    // The peer's own words, if it sent any, come before the bare loss.
+    const Result<Frame> last = inbox_.Await(wire::FrameType::kStarted, Nanos{0});
+    if (!last.has_value()) return tl::make_unexpected(last.error());
+    return Fail(ErrorKind::kPeer, "the destination closed the connection");
+  }
+  if (clock_.Now() < deadline) return {};
+  return Fail(ErrorKind::kTimeout, "the destination does not answer");
+}
+
+ExitCode SourceSession::GiveUp(const Error& error) {
+  FAULTLINE_CHECK(MayResume(phase()));
+  static_cast<void>(link_->SendText(wire::FrameType::kAbort, error.message));
+  if (relay_) relay_->Stop();
+  const bool touched = phase() == SourcePhase::kSwitching;
+  Advance(SourceEvent::kFailure);
+  spdlog::error("migrate: {}", error.message);
+  Status resumed;
+  if (touched) resumed = vm_.Resume();
+  if (resumed.has_value()) {
+    spdlog::error("nothing changed: the guest runs here");
+  } else {
+    spdlog::error("the guest could not be resumed: {}; run `cont` in its monitor",
+                  resumed.error().message);
+  }
+  link_->Stop();
+  for (const auto& lane : lanes_) lane->Stop();
+  if (hole_scan_.joinable()) hole_scan_.join();
+  numbers_.result = "failed";
+  numbers_.total = clock_.Now() - started_at_;
+  static_cast<void>(WriteSummary(options_.common.json_path,
+                                 MergeSummary(SourcePart(numbers_), SummaryJson::object())));
+  return ExitCode::kNothingChanged;
+}
+
+Status SourceSession::SendRuns(wire::FrameType type, const std::vector<PageRun>& runs) {
+  for (size_t sent = 0; sent < runs.size(); sent += wire::kRunsPerFrameMax) {
+    const size_t count = std::min(runs.size() - sent, wire::kRunsPerFrameMax);
+    FAULTLINE_TRY(link_->Send(type, wire::EncodeRuns(std::span(runs).subspan(sent, count))));
+  }
+  return {};
+}
+
+/// The final map. Until it has arrived the destination asks for holes too, and is told zero; so a
+/// failure here costs time and nothing else.
+void SourceSession::SendHoles() {
+  const Result<std::vector<PageRun>> data = ram_->DataRuns();
+  if (!data.has_value()) {
+    spdlog::warn("{}", data.error().message);
+    return;
+  }
+  MarkPresent(*data, *presence_);
+  Status sent = SendRuns(wire::FrameType::kHoles, HolesBetween(*geometry_, *data));
+  if (sent.has_value()) sent = link_->Send(wire::FrameType::kHolesDone);
+  if (!sent.has_value()) spdlog::debug("{}", sent.error().message);
+}
+
+void SourceSession::OnFrame(Frame frame) {
+  heard_at_.store(clock_.Now().count());
+  switch (frame.type) {
+    case wire::FrameType::kDeviceState: {
+      DeviceRelay* relay = nullptr;
+      {
+        const std::lock_guard lock(mutex_);
+        relay = relay_.get();
+      }
+      if (relay != nullptr) static_cast<void>(relay->Deliver(frame.body));
+      return;
+    }
+    case wire::FrameType::kProgress: {
+      const Result<wire::ProgressBody> body = wire::DecodeProgress(frame.body);
+      if (body.has_value()) progress_.Update(*body, clock_.Now());
+      return;
+    }
+    default: inbox_.Put(std::move(frame));
+  }
+}
+
+void SourceSession::OnLost(const Error& error) {
+  spdlog::debug("{}", error.message);
+  if (!MayResume(phase()) && phase() != SourcePhase::kReleased) {
+    Advance(SourceEvent::kLinkLost);
+    spdlog::warn("the destination is out of reach; dialling again");
+  }
+  inbox_.Lost(error);
+}
+
+void SourceSession::Advance(SourceEvent event) {
+  SourcePhase before = phase();
+  SourcePhase after = Next(before, event);
+  while (!phase_.compare_exchange_weak(before, after)) after = Next(before, event);
+  FAULTLINE_CHECK(after != SourcePhase::kInvalid);
+  spdlog::debug("phase: {} to {}", Name(before), Name(after));
+}
+
+}  // namespace faultline

@@ -1,0 +1,228 @@
+#include "engine/app/source_session.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "engine/app/hole_map.h"
+#include "engine/app/interrupt.h"
+#include "engine/core/check.h"
+
+namespace faultline {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+constexpr Nanos kSlice = milliseconds(50);           ///< how late a lost link is noticed
+constexpr Nanos kWelcomeTimeout = seconds(60);
+constexpr Nanos kSilenceMax = seconds(30);           ///< while the destination allocates
+constexpr Nanos kSwitchTimeout = seconds(120);       ///< from the first device byte to Loaded
+constexpr Nanos kQuitTimeout = seconds(10);
+
+wire::MigrationId RandomId() {
+  wire::MigrationId id{};
+  FAULTLINE_CHECK(getrandom(id.data(), id.size(), 0) == static_cast<ssize_t>(id.size()));
+  return id;
+}
+
+}  // namespace
+
+SourceSession::SourceSession(const MigrateOptions& options, QemuSource& vm, Endpoint to)
+    : options_(options),
+      vm_(vm),
+      to_(std::move(to)),
+      progress_(options.common.quiet),
+      migration_(RandomId()),
+      started_at_(clock_.Now()),
+      link_(std::make_unique<ControlLink>([this](Frame frame) { OnFrame(std::move(frame)); },
+                                          [this](const Error& error) { OnLost(error); })) {}
+
+SourceSession::~SourceSession() {
+  link_->Stop();
+  if (hole_scan_.joinable()) hole_scan_.join();
+}
+
+ExitCode SourceSession::Run() {
+  if (const Status prepared = Prepare(); !prepared.has_value()) return GiveUp(prepared.error());
+  if (const Status moved = HandOver(); !moved.has_value()) return GiveUp(moved.error());
+  // The point of no return is behind us: from here nothing fails, it only takes longer.
+  AwaitStarted();
+  ServePages();
+  Release();
+  return ExitCode::kDone;
+}
+
+Status SourceSession::Prepare() {
+  FAULTLINE_TRY(OpenRam());
+  FAULTLINE_TRY(Connect());
+  FAULTLINE_TRY(OpenLanes());
+  return SendExtents();
+}
+
+Status SourceSession::HandOver() {
+  FAULTLINE_TRY(StopGuest());
+  FAULTLINE_TRY(MoveDevices());
+  return Commit();
+}
+
+Status SourceSession::OpenRam() {
+  std::vector<RegionShape> shapes;
+  for (const VmRegion& region : vm_.description().regions) shapes.push_back(region.shape);
+  FAULTLINE_ASSIGN(Geometry geometry, Geometry::Create(std::move(shapes)));
+  geometry_ = std::make_unique<const Geometry>(std::move(geometry));
+  FAULTLINE_ASSIGN(GuestRam ram, GuestRam::Open(*geometry_, vm_.description(), RamAccess::kRead));
+  ram_.emplace(std::move(ram));
+  FAULTLINE_ASSIGN(extents_, ram_->DataRuns());
+  presence_ = std::make_unique<PresenceMap>(geometry_->page_count());
+  MarkPresent(extents_, *presence_);
+  return {};
+}
+
+Status SourceSession::Connect() {
+  FAULTLINE_TRY(DialControl());
+  const wire::Bytes hello =
+      wire::EncodeHello({.geometry = *geometry_,
+                         .bulk_streams = options_.streams,
+                         .bulk_bytes_per_second = options_.bulk_bytes_per_second});
+  FAULTLINE_TRY(link_->Send(wire::FrameType::kHello, hello));
+  FAULTLINE_TRY(inbox_.Await(wire::FrameType::kWelcome, kWelcomeTimeout));
+  progress_.Step(fmt::format("connected to {}", to_.ToString()));
+  return {};
+}
+
+Status SourceSession::OpenLanes() {
+  const auto make_server = [this] {
+    return std::make_unique<PageServer>(ram_->window(), *presence_, *ram_);
+  };
+  LaneIntroduction lane{.lane = LaneKind::kUrgent, .migration = migration_};
+  FAULTLINE_ASSIGN(auto urgent, LaneKeeper::Create(to_, lane, make_server));
+  lanes_.push_back(std::move(urgent));
+  lane.lane = LaneKind::kBulk;
+  for (lane.stream = 0; lane.stream < options_.streams; ++lane.stream) {
+    FAULTLINE_ASSIGN(auto bulk, LaneKeeper::Create(to_, lane, make_server));
+    lanes_.push_back(std::move(bulk));
+  }
+  return {};
+}
+
+/// What the guest has in memory now: the destination allocates it while the guest still runs.
+Status SourceSession::SendExtents() {
+  FAULTLINE_TRY(SendRuns(wire::FrameType::kExtents, extents_));
+  FAULTLINE_TRY(link_->Send(wire::FrameType::kExtentsDone));
+  heard_at_.store(clock_.Now().count());
+  while (true) {
+    const Result<Frame> prepared = inbox_.Await(wire::FrameType::kPrepared, kSlice);
+    if (prepared.has_value()) return {};
+    if (prepared.error().kind != ErrorKind::kTimeout) return tl::make_unexpected(prepared.error());
+    FAULTLINE_TRY(CheckLink(Nanos(heard_at_.load()) + kSilenceMax));
+  }
+}
+
+Status SourceSession::StopGuest() {
+  numbers_.prepare = clock_.Now() - started_at_;
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return Fail(ErrorKind::kSystem, "cannot make a socket pair for the device state");
+  }
+  tcp::UniqueFd ours(ends[0]);
+  const tcp::UniqueFd qemus(ends[1]);
+  relay_lane_ = link_->lane();
+  if (!relay_lane_) return Fail(ErrorKind::kPeer, "the destination closed the connection");
+  FAULTLINE_ASSIGN(auto relay, DeviceRelay::Create(std::move(ours), *relay_lane_));
+  {
+    const std::lock_guard lock(mutex_);
+    relay_ = std::move(relay);
+  }
+  const Nanos deadline = clock_.Now() + kSwitchTimeout;
+  Advance(SourceEvent::kStopping);
+  FAULTLINE_TRY(vm_.StartDeviceState(qemus.get()));
+  while (true) {
+    const Status stopped = vm_.WaitStopped(kSlice);
+    if (stopped.has_value()) break;
+    if (stopped.error().kind != ErrorKind::kTimeout) return stopped;
+    FAULTLINE_TRY(CheckLink(deadline));
+  }
+  stopped_at_ = clock_.Now();
+  return {};
+}
+
+/// The guest is stopped: pages are final, and the destination may ask for them from now on.
+Status SourceSession::MoveDevices() {
+  FAULTLINE_TRY(link_->Send(wire::FrameType::kStopped));
+  FAULTLINE_TRY(vm_.ContinueDeviceState());
+  hole_scan_ = std::thread([this] { SendHoles(); });
+  const Nanos deadline = clock_.Now() + kSwitchTimeout;
+  while (true) {
+    const Result<Frame> loaded = inbox_.Await(wire::FrameType::kLoaded, kSlice);
+    if (loaded.has_value()) break;
+    if (loaded.error().kind != ErrorKind::kTimeout) return tl::make_unexpected(loaded.error());
+    FAULTLINE_TRY(CheckLink(deadline));
+  }
+  return vm_.WaitCompleted(std::max(deadline - clock_.Now(), Nanos(kSlice)));
+}
+
+/// QEMU says completed and cannot restart by itself; the destination has loaded. The guest is
+/// given away here, whether Go arrives or has to be said again.
+Status SourceSession::Commit() {
+  if (Interrupted()) return Fail(ErrorKind::kRefused, "interrupted by a signal");
+  if (!link_->connected()) return Fail(ErrorKind::kPeer, "the destination closed the connection");
+  Advance(SourceEvent::kCommit);
+  if (const Status sent = link_->Send(wire::FrameType::kGo); !sent.has_value()) {
+    spdlog::warn("{}", sent.error().message);
+  }
+  return {};
+}
+
+void SourceSession::AwaitStarted() {
+  while (true) {
+    const Result<Frame> started = inbox_.Await(wire::FrameType::kStarted, kSlice);
+    if (started.has_value()) break;
+    KeepLink(started.error());
+  }
+  numbers_.blackout = clock_.Now() - stopped_at_;
+  Advance(SourceEvent::kStarted);
+  progress_.Step("the guest runs at the destination");
+}
+
+void SourceSession::ServePages() {
+  while (true) {
+    const Result<Frame> released = inbox_.Await(wire::FrameType::kReleased, kSlice);
+    if (released.has_value()) {
+      numbers_.total = clock_.Now() - started_at_;
+      numbers_.result = "completed";
+      Advance(SourceEvent::kReleased);
+      destination_part_ = ParseSummary(released->body);
+      return;
+    }
+    KeepLink(released.error());
+  }
+}
+
+void SourceSession::Release() {
+  if (hole_scan_.joinable()) hole_scan_.join();
+  numbers_.device_bytes = relay_->BytesCarried();
+  for (const auto& lane : lanes_) {
+    lane->Stop();
+    numbers_.retries += lane->redials();
+  }
+  const SummaryJson ours = SourcePart(numbers_);
+  static_cast<void>(link_->SendText(wire::FrameType::kFarewell, ours.dump()));
+  const SummaryJson summary = MergeSummary(ours, destination_part_);
+  if (const Status written = WriteSummary(options_.common.json_path, summary);
+      !written.has_value()) {
+    spdlog::error("{}", written.error().message);
+  }
+  if (options_.quit_source) {
+    if (const Status quit = vm_.Quit(); !quit.has_value()) {
+      spdlog::warn("{}", quit.error().message);
+    }
+  }
+  progress_.Step(DescribeSummary(summary));
+}
+
+}  // namespace faultline

@@ -1,0 +1,97 @@
+// One migration, as the source lives it: the conversation of wire.h and the phases of phases.h.
+// Before the commit any failure resumes the guest, by itself; after it the guest never runs here
+// again, and this process serves pages until the destination has them all.
+//
+//   main thread      Run(): the passes, in order
+//   control link     reads frames: device state's return path, progress; the rest to the inbox
+//   lane keepers     one thread that dials and one that serves for each page lane
+//   hole scan        after the stop, in parallel with the device state
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "engine/app/control_link.h"
+#include "engine/app/inbox.h"
+#include "engine/app/lane_keeper.h"
+#include "engine/app/monotonic_clock.h"
+#include "engine/app/options.h"
+#include "engine/app/progress.h"
+#include "engine/app/summary.h"
+#include "engine/core/phases.h"
+#include "engine/core/source_memory.h"
+#include "engine/core/wire_codec.h"
+#include "engine/tcp/device_relay.h"
+#include "qemu-integration/qemu_vm.h"
+#include "uffd/guest_ram.h"
+
+namespace faultline {
+
+class SourceSession {
+ public:
+  SourceSession(const MigrateOptions& options, QemuSource& vm, Endpoint to);
+  ~SourceSession();
+
+  /// The whole migration. Used once.
+  ExitCode Run();
+
+ private:
+  // The passes, in order.
+  Status OpenRam();
+  Status Connect();
+  Status OpenLanes();
+  Status SendExtents();
+  Status StopGuest();
+  Status MoveDevices();
+  Status Commit();
+  void AwaitStarted();
+  void ServePages();
+  void Release();
+
+  Status Prepare();
+  Status HandOver();
+  ExitCode GiveUp(const Error& error);
+  Status CheckLink(Nanos deadline);
+  Status DialControl();
+  void KeepLink(const Error& error);
+  void Redial();
+  Status SendRuns(wire::FrameType type, const std::vector<PageRun>& runs);
+  void SendHoles();
+  void OnFrame(Frame frame);
+  void OnLost(const Error& error);
+
+  SourcePhase phase() const { return phase_.load(std::memory_order_acquire); }
+  void Advance(SourceEvent event);
+
+  const MigrateOptions options_;
+  QemuSource& vm_;
+  const Endpoint to_;
+  MonotonicClock clock_;
+  Progress progress_;
+  std::atomic<SourcePhase> phase_{SourcePhase::kPreparing};
+  wire::MigrationId migration_;
+  uint64_t control_generation_ = 0;
+  SourceNumbers numbers_;
+  SummaryJson destination_part_ = SummaryJson::object();
+  Nanos started_at_;
+  Nanos stopped_at_{};
+  std::atomic<Nanos::rep> heard_at_{0};  ///< last sign of life, for the long wait of AllocateAhead
+
+  std::unique_ptr<const Geometry> geometry_;
+  std::optional<GuestRam> ram_;
+  std::unique_ptr<PresenceMap> presence_;
+  std::vector<PageRun> extents_;
+  Inbox inbox_;
+  std::vector<std::unique_ptr<LaneKeeper>> lanes_;
+  std::unique_ptr<ControlLink> link_;
+  std::shared_ptr<ControlLane> relay_lane_;  ///< kept alive for the relay
+  std::mutex mutex_;                         ///< guards the making of relay_
+  std::unique_ptr<DeviceRelay> relay_;
+  std::thread hole_scan_;
+};
+
+}  // namespace faultline
