@@ -85,8 +85,8 @@ Result<AddressList> Resolve(const Endpoint& endpoint, bool passive) {
   if (error != 0 || list == nullptr) {
     return Fail(ErrorKind::kSystem,
                 fmt::format("looking up '{}': {}; check the name, or give the address itself",
-                            endpoint.host, error == EAI_SYSTEM ? std::strerror(errno)
-                                                               : ::gai_strerror(error)));
+                            endpoint.host,
+                            error == EAI_SYSTEM ? std::strerror(errno) : ::gai_strerror(error)));
   }
   return AddressList(list);
 }

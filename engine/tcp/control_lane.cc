@@ -35,8 +35,8 @@ Status ControlLane::Send(wire::FrameType type, std::span<const std::byte> body) 
                                  0};
   const std::lock_guard lock(send_mutex_);
   if (broken_) return BrokenBefore();
-  const IoEnd end = tcp::WriteFully(socket_.get(), std::as_bytes(std::span(&header, 1)), body,
-                                    kSendTimeout);
+  const IoEnd end =
+      tcp::WriteFully(socket_.get(), std::as_bytes(std::span(&header, 1)), body, kSendTimeout);
   // Part of the frame may have left: nothing sensible can follow it.
   if (end != IoEnd::kDone) return Break(tcp::Describe(end));
   wire_bytes_.fetch_add(sizeof header + body.size(), std::memory_order_relaxed);

@@ -33,8 +33,7 @@ Result<std::unique_ptr<DeviceRelay>> DeviceRelay::Create(tcp::UniqueFd stream, C
     return Fail(ErrorKind::kSystem,
                 fmt::format("device state: making an eventfd: {}", std::strerror(errno)));
   }
-  return std::unique_ptr<DeviceRelay>(
-      new DeviceRelay(std::move(stream), std::move(wakeup), lane));
+  return std::unique_ptr<DeviceRelay>(new DeviceRelay(std::move(stream), std::move(wakeup), lane));
 }
 
 DeviceRelay::DeviceRelay(tcp::UniqueFd stream, tcp::UniqueFd wakeup, ControlLane& lane)
@@ -135,7 +134,7 @@ Status DeviceRelay::WaitForWork() {
 Status DeviceRelay::CarryOut() {
   const ssize_t got = ::recv(stream_.get(), read_buffer_.data(), read_buffer_.size(), MSG_DONTWAIT);
   if (got < 0 && NotNow()) return {};
-  // A QEMU that has closed its end with our bytes unread resets a UNIX socket: its end all the same.
+  // A QEMU that closed its end with our bytes unread resets a UNIX socket: its end all the same.
   if (got < 0 && errno != ECONNRESET) return StreamFailed("reading from");
   const size_t bytes = got < 0 ? 0 : static_cast<size_t>(got);
   FAULTLINE_TRY(lane_.Send(wire::FrameType::kDeviceState, std::span(read_buffer_).first(bytes)));

@@ -14,8 +14,9 @@ bool NotNow() { return errno == EAGAIN || errno == EINTR; }
 
 }  // namespace
 
-EpollChannel::EpollChannel(tcp::UniqueFd socket, const RamWindow& ram, EpollReactor& reactor)
-    : StreamChannel(std::move(socket), ram), reactor_(reactor) {
+EpollChannel::EpollChannel(tcp::UniqueFd socket, const RamWindow& ram, Nanos silence_max,
+                           EpollReactor& reactor)
+    : StreamChannel(std::move(socket), ram, silence_max), reactor_(reactor) {
   FAULTLINE_CHECK(socket_.valid());
   reactor_.Attach(*this, socket_.get());
 }
@@ -29,7 +30,8 @@ void EpollChannel::Close() {
   Seal();
 }
 
-void EpollChannel::Flush() {
+void EpollChannel::Flush(Nanos now) {
+  BreakIfSilent(now);
   while (!broken_ && !send_blocked_ && !requests_.Unsent().empty()) {
     const std::span<const std::byte> unsent = requests_.Unsent();
     const ssize_t sent =

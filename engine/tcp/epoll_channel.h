@@ -13,7 +13,8 @@ namespace faultline {
 class EpollChannel final : public StreamChannel, private EpollReactor::Lane {
  public:
   /// See TcpReactor::OpenLane.
-  EpollChannel(tcp::UniqueFd socket, const RamWindow& ram, EpollReactor& reactor);
+  EpollChannel(tcp::UniqueFd socket, const RamWindow& ram, Nanos silence_max,
+               EpollReactor& reactor);
   EpollChannel(const EpollChannel&) = delete;
   EpollChannel& operator=(const EpollChannel&) = delete;
   ~EpollChannel() override;
@@ -21,7 +22,7 @@ class EpollChannel final : public StreamChannel, private EpollReactor::Lane {
   void Close() override;
 
  private:
-  void Flush() override;
+  void Flush(Nanos now) override;
   void OnReady(uint32_t events) override;
   [[nodiscard]] bool HasNews() const override { return StreamChannel::HasNews(); }
 

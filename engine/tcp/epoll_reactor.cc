@@ -50,21 +50,21 @@ Result<std::unique_ptr<EpollReactor>> EpollReactor::Create() {
 }
 
 ReadySet EpollReactor::Wait(Nanos timeout) {
-  const Nanos deadline = tcp::MonotonicNow() + timeout;
-  Nanos left = timeout;
+  Nanos now = tcp::MonotonicNow();
+  const Nanos deadline = now + timeout;
   do {
-    FlushLanes();
+    FlushLanes(now);
     CollectNews();
-    WaitOnce(ready_.empty() ? std::max(left, Nanos::zero()) : Nanos::zero());
+    WaitOnce(ready_.empty() ? std::min(deadline - now, kSilenceCheckPeriod) : Nanos::zero());
     CollectNews();
-    left = deadline - tcp::MonotonicNow();
-  } while (ready_.empty() && left > Nanos::zero());
+    now = tcp::MonotonicNow();
+  } while (ready_.empty() && now < deadline);
   return std::exchange(ready_, ReadySet());
 }
 
-void EpollReactor::FlushLanes() {
+void EpollReactor::FlushLanes(Nanos now) {
   for (Lane* lane : lanes_) {
-    if (lane != nullptr) lane->Flush();
+    if (lane != nullptr) lane->Flush(now);
   }
 }
 
@@ -123,8 +123,9 @@ void EpollReactor::WantWritable(Lane& lane, int fd, bool wanted) {
   Control(epoll_.get(), EPOLL_CTL_MOD, fd, events, kLaneBase + SlotOf(lane));
 }
 
-std::unique_ptr<PageChannel> EpollReactor::OpenLane(tcp::UniqueFd socket, const RamWindow& ram) {
-  return std::make_unique<EpollChannel>(std::move(socket), ram, *this);
+std::unique_ptr<PageChannel> EpollReactor::OpenLane(tcp::UniqueFd socket, const RamWindow& ram,
+                                                    Nanos silence_max) {
+  return std::make_unique<EpollChannel>(std::move(socket), ram, silence_max, *this);
 }
 
 }  // namespace faultline

@@ -16,7 +16,7 @@ class EpollReactor final : public TcpReactor {
   class Lane {
    public:
     /// Called by every Wait, before it waits: send what is queued.
-    virtual void Flush() = 0;
+    virtual void Flush(Nanos now) = 0;
     virtual void OnReady(uint32_t events) = 0;
     [[nodiscard]] virtual bool HasNews() const = 0;
 
@@ -29,7 +29,8 @@ class EpollReactor final : public TcpReactor {
   void Watch(int fd, ReadyToken token) override;
   void Unwatch(ReadyToken token) override;
   ReadySet Wait(Nanos timeout) override;
-  std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, const RamWindow& ram) override;
+  std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, const RamWindow& ram,
+                                        Nanos silence_max) override;
   [[nodiscard]] IoBackend backend() const override { return IoBackend::kEpoll; }
 
   // For lanes.
@@ -41,7 +42,7 @@ class EpollReactor final : public TcpReactor {
   static constexpr size_t kTokensMax = 64;
 
   explicit EpollReactor(tcp::UniqueFd epoll) : epoll_(std::move(epoll)) { watches_.fill(-1); }
-  void FlushLanes();
+  void FlushLanes(Nanos now);
   void WaitOnce(Nanos timeout);
   void CollectNews();
   [[nodiscard]] size_t SlotOf(const Lane& lane) const;

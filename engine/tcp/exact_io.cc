@@ -20,10 +20,13 @@ iovec VectorOf(std::span<const std::byte> bytes) {
 /// Waits for the socket; kDone: it is ready.
 IoEnd Await(int fd, short events, Nanos deadline) {
   switch (WaitForFd(fd, events, deadline)) {
-    case FdWait::kReady: return IoEnd::kDone;
-    case FdWait::kTimeout: return IoEnd::kTimeout;
+    case FdWait::kReady:
+      return IoEnd::kDone;
+    case FdWait::kTimeout:
+      return IoEnd::kTimeout;
     case FdWait::kCancelled:
-    case FdWait::kError: break;
+    case FdWait::kError:
+      break;
   }
   return IoEnd::kFailed;
 }
@@ -70,10 +73,14 @@ IoEnd WriteFully(int fd, std::span<const std::byte> first, std::span<const std::
 
 std::string Describe(IoEnd end) {
   switch (end) {
-    case IoEnd::kDone: return "done";
-    case IoEnd::kClosed: return "it closed the connection";
-    case IoEnd::kTimeout: return "no answer in time";
-    case IoEnd::kFailed: break;
+    case IoEnd::kDone:
+      return "done";
+    case IoEnd::kClosed:
+      return "it closed the connection";
+    case IoEnd::kTimeout:
+      return "no answer in time";
+    case IoEnd::kFailed:
+      break;
   }
   return std::strerror(errno);
 }

@@ -12,9 +12,9 @@ namespace faultline::tcp {
 
 enum class IoEnd {
   kDone,
-  kClosed,   ///< the peer closed its side
+  kClosed,  ///< the peer closed its side
   kTimeout,
-  kFailed,   ///< errno is set
+  kFailed,  ///< errno is set
 };
 
 /// Fills `buffer` from `have` on, and counts `have` up: may be called again after kTimeout.

@@ -72,15 +72,18 @@ Status StatusOf(const wire::PreambleReply& reply, const std::string& peer) {
     return Fail(ErrorKind::kRefused, fmt::format("the peer at {} refused: {}", peer, why));
   };
   switch (static_cast<PreambleStatus>(reply.status)) {
-    case PreambleStatus::kAccepted: return {};
+    case PreambleStatus::kAccepted:
+      return {};
     case PreambleStatus::kBusy:
       return refused("it is busy with another migration; give each its own port");
-    case PreambleStatus::kVersionMismatch: return OtherVersion(peer, reply.version);
+    case PreambleStatus::kVersionMismatch:
+      return OtherVersion(peer, reply.version);
     case PreambleStatus::kUnknownMigration:
       return refused("it does not know this migration; start it afresh");
     case PreambleStatus::kStaleGeneration:
       return refused("this lane was replaced by a newer connection");
-    case PreambleStatus::kInvalid: break;
+    case PreambleStatus::kInvalid:
+      break;
   }
   return Stranger(peer);
 }
@@ -112,9 +115,9 @@ Result<LaneIntroduction> ReadIntroduction(int socket, const std::string& peer, N
     return OtherVersion(peer, preamble.version);
   }
   if (preamble.reserved != 0 || preamble.generation == 0 || !IsKnownLane(preamble)) {
-    return Fail(ErrorKind::kPeer,
-                fmt::format("the peer at {} sent a malformed greeting; the connection is closed",
-                            peer));
+    return Fail(
+        ErrorKind::kPeer,
+        fmt::format("the peer at {} sent a malformed greeting; the connection is closed", peer));
   }
   return LaneIntroduction{static_cast<LaneKind>(preamble.lane), preamble.stream,
                           preamble.generation, preamble.migration};

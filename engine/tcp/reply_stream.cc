@@ -11,8 +11,8 @@ namespace {
 /// Pages of one kind (data or zero) from `page` on, in a run of `count`.
 uint64_t Stretch(uint64_t data_pages, uint64_t page, uint64_t count) {
   const uint64_t rest = data_pages >> page;
-  const auto same = static_cast<uint64_t>((rest & 1) != 0 ? std::countr_one(rest)
-                                                          : std::countr_zero(rest));
+  const auto same =
+      static_cast<uint64_t>((rest & 1) != 0 ? std::countr_one(rest) : std::countr_zero(rest));
   return std::min(same, count - page);
 }
 
@@ -23,9 +23,8 @@ bool IsData(uint64_t data_pages, uint64_t page) { return ((data_pages >> page) &
 wire::PageRequest ReplyStream::Post(PageRun run) {
   FAULTLINE_CHECK(Room() > 0 && ram_->geometry().IsRequestable(run));
   const std::span<std::byte> landing = ram_->BytesOf(run);
-  SlotOf(posted_) = Slot{.run = run,
-                         .base = landing.data(),
-                         .page_bytes = landing.size() / run.count.value()};
+  SlotOf(posted_) =
+      Slot{.run = run, .base = landing.data(), .page_bytes = landing.size() / run.count.value()};
   ++posted_;
   return {.kind = static_cast<uint32_t>(wire::PageMessage::kRequest),
           .count = static_cast<uint32_t>(run.count.value()),

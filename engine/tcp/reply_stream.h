@@ -46,6 +46,8 @@ class ReplyStream {
   /// REQUIRES: !broken(), bytes <= what NextReceive() offered.
   void OnReceived(size_t bytes);
   [[nodiscard]] bool broken() const { return broken_; }
+  /// A run was posted whose reply is not complete.
+  [[nodiscard]] bool AwaitsReply() const { return received_ < posted_; }
 
   /// Complete pieces, oldest first; returns how many. Fewer than out.size(): none are left.
   size_t Reap(std::span<Arrival> out);

@@ -34,20 +34,28 @@ void SetBlocking(int fd, bool blocking) {
 
 std::string_view ListenAdvice(int error) {
   switch (error) {
-    case EADDRINUSE: return "; another program has the port: choose another, or see `ss -ltnp`";
-    case EADDRNOTAVAIL: return "; this host has no such address: see `ip address`";
-    case EACCES: return "; ports below 1024 need privileges: choose a higher one";
-    default: return "";
+    case EADDRINUSE:
+      return "; another program has the port: choose another, or see `ss -ltnp`";
+    case EADDRNOTAVAIL:
+      return "; this host has no such address: see `ip address`";
+    case EACCES:
+      return "; ports below 1024 need privileges: choose a higher one";
+    default:
+      return "";
   }
 }
 
 std::string_view DialAdvice(int error) {
   switch (error) {
-    case ECONNREFUSED: return "; is `faultline receive` running there, on this port?";
-    case ETIMEDOUT: return "; is a firewall between the two hosts?";
+    case ECONNREFUSED:
+      return "; is `faultline receive` running there, on this port?";
+    case ETIMEDOUT:
+      return "; is a firewall between the two hosts?";
     case EHOSTUNREACH:
-    case ENETUNREACH: return "; this host has no route there: see `ip route get`";
-    default: return "";
+    case ENETUNREACH:
+      return "; this host has no route there: see `ip route get`";
+    default:
+      return "";
   }
 }
 
@@ -92,10 +100,14 @@ int ConnectOnce(const addrinfo& address, Nanos deadline, int cancel_fd, UniqueFd
   if (::connect(fd.get(), address.ai_addr, address.ai_addrlen) != 0) {
     if (errno != EINPROGRESS) return errno;
     switch (tcp::WaitForFd(fd.get(), POLLOUT, deadline, cancel_fd)) {
-      case FdWait::kReady: break;
-      case FdWait::kTimeout: return ETIMEDOUT;
-      case FdWait::kCancelled: return ECANCELED;
-      case FdWait::kError: return errno;
+      case FdWait::kReady:
+        break;
+      case FdWait::kTimeout:
+        return ETIMEDOUT;
+      case FdWait::kCancelled:
+        return ECANCELED;
+      case FdWait::kError:
+        return errno;
     }
     int error = 0;
     socklen_t length = sizeof error;
@@ -125,7 +137,8 @@ bool Sleep(Nanos until, int cancel_fd) {
 
 tl::unexpected<Error> DialFailed(const Endpoint& endpoint, int error) {
   if (error == ECANCELED) {
-    return Fail(ErrorKind::kTimeout, fmt::format("connecting to {}: given up", endpoint.ToString()));
+    return Fail(ErrorKind::kTimeout,
+                fmt::format("connecting to {}: given up", endpoint.ToString()));
   }
   return Fail(ErrorKind::kPeer, fmt::format("connecting to {}: {}{}", endpoint.ToString(),
                                             std::strerror(error), DialAdvice(error)));
@@ -183,8 +196,8 @@ Result<Connection> Listener::Accept(Nanos timeout) {
     const bool none_yet = errno == EAGAIN;
     const bool exhausted = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
     if (listener_failed || exhausted) {
-      return Fail(ErrorKind::kSystem, fmt::format("accepting on {}: {}", endpoint_.ToString(),
-                                                  std::strerror(errno)));
+      return Fail(ErrorKind::kSystem,
+                  fmt::format("accepting on {}: {}", endpoint_.ToString(), std::strerror(errno)));
     }
     const bool waited_in_vain =
         none_yet && tcp::WaitForFd(socket_.get(), POLLIN, deadline) != FdWait::kReady;

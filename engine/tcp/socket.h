@@ -68,9 +68,9 @@ class Listener {
 };
 
 struct DialOptions {
-  Nanos timeout = std::chrono::seconds(10);               ///< for everything, all attempts
-  Nanos attempt_timeout = std::chrono::seconds(3);        ///< for one address once
-  Nanos backoff_first = std::chrono::milliseconds(20);    ///< doubles after each round
+  Nanos timeout = std::chrono::seconds(10);             ///< for everything, all attempts
+  Nanos attempt_timeout = std::chrono::seconds(3);      ///< for one address once
+  Nanos backoff_first = std::chrono::milliseconds(20);  ///< doubles after each round
   Nanos backoff_max = std::chrono::seconds(1);
   Nanos silence_max = kPeerSilenceMax;
   int cancel_fd = -1;  ///< readable: give up at once; stays the caller's

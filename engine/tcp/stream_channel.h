@@ -11,6 +11,7 @@
 #include "engine/core/page_channel.h"
 #include "engine/tcp/reply_stream.h"
 #include "engine/tcp/request_queue.h"
+#include "engine/tcp/tcp_reactor.h"
 #include "engine/tcp/unique_fd.h"
 
 namespace faultline {
@@ -39,8 +40,8 @@ class StreamChannel : public PageChannel {
   [[nodiscard]] bool HasNews() const { return !closed_ && (broken_ || replies_.HasArrivals()); }
 
  protected:
-  StreamChannel(tcp::UniqueFd socket, const RamWindow& ram)
-      : socket_(std::move(socket)), replies_(ram) {}
+  StreamChannel(tcp::UniqueFd socket, const RamWindow& ram, Nanos silence_max)
+      : socket_(std::move(socket)), replies_(ram), silence_max_(silence_max) {}
 
   /// `result` bytes of requests have left, or -errno.
   void NoteSent(int64_t result) {
@@ -50,12 +51,21 @@ class StreamChannel : public PageChannel {
   }
   /// `result` bytes have landed where replies_.NextReceive() said; 0: the peer closed; or -errno.
   void NoteReceived(int64_t result) {
+    silent_for_ = Nanos::zero();
     if (result <= 0) return Break();
     replies_.OnReceived(static_cast<size_t>(result));
     wire_bytes_ += static_cast<uint64_t>(result);
     broken_ = broken_ || replies_.broken();
   }
   void Break() { broken_ = true; }
+  /// A peer whose kernel acknowledges but whose process does not answer is found here only.
+  void BreakIfSilent(Nanos now) {
+    // Counted in steps: an engine that was itself stopped for a while does not blame the peer.
+    const Nanos step = std::min(now - looked_at_, kSilenceCheckPeriod);
+    looked_at_ = now;
+    silent_for_ = replies_.AwaitsReply() ? silent_for_ + step : Nanos::zero();
+    if (silent_for_ > silence_max_) Break();
+  }
   /// Nothing lands any more. Closes the socket, and what was not reaped is final.
   void Seal() {
     socket_.Reset();
@@ -71,6 +81,9 @@ class StreamChannel : public PageChannel {
   bool closed_ = false;
 
  private:
+  const Nanos silence_max_;
+  Nanos looked_at_{0};
+  Nanos silent_for_{0};
   uint64_t wire_bytes_ = 0;
   size_t unanswered_count_ = 0;
   std::array<PageRun, ReplyStream::kOutstandingMax> unanswered_{};

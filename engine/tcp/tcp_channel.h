@@ -16,7 +16,7 @@ namespace faultline {
 class TcpChannel final : public StreamChannel, private UringReactor::Lane {
  public:
   /// See TcpReactor::OpenLane.
-  TcpChannel(tcp::UniqueFd socket, const RamWindow& ram, UringReactor& reactor);
+  TcpChannel(tcp::UniqueFd socket, const RamWindow& ram, Nanos silence_max, UringReactor& reactor);
   TcpChannel(const TcpChannel&) = delete;
   TcpChannel& operator=(const TcpChannel&) = delete;
   ~TcpChannel() override;
@@ -26,7 +26,7 @@ class TcpChannel final : public StreamChannel, private UringReactor::Lane {
  private:
   enum Operation : unsigned { kReceive = 1, kSend = 2 };
 
-  void QueueOperations() override;
+  void QueueOperations(Nanos now) override;
   void OnCompletion(unsigned operation, int result) override;
   [[nodiscard]] bool HasNews() const override { return StreamChannel::HasNews(); }
 

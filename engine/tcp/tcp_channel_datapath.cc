@@ -18,7 +18,8 @@ bool IsRetry(int result) { return result == -EINTR || result == -EAGAIN; }
 
 }  // namespace
 
-void TcpChannel::QueueOperations() {
+void TcpChannel::QueueOperations(Nanos now) {
+  BreakIfSilent(now);
   if (closing_ || broken_) return;
   if (!sending_) QueueSend();
   if (!receiving_) QueueReceive();

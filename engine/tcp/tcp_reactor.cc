@@ -16,9 +16,12 @@ Result<std::unique_ptr<TcpReactor>> Make() {
 
 std::string_view Name(IoBackend backend) {
   switch (backend) {
-    case IoBackend::kUring: return "io_uring";
-    case IoBackend::kEpoll: return "epoll";
-    case IoBackend::kInvalid: break;
+    case IoBackend::kUring:
+      return "io_uring";
+    case IoBackend::kEpoll:
+      return "epoll";
+    case IoBackend::kInvalid:
+      break;
   }
   return "invalid";
 }

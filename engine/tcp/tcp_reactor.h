@@ -12,6 +12,7 @@
 #include "engine/core/page_channel.h"
 #include "engine/core/reactor.h"
 #include "engine/core/result.h"
+#include "engine/tcp/socket.h"
 #include "engine/tcp/unique_fd.h"
 
 namespace faultline {
@@ -19,12 +20,18 @@ namespace faultline {
 enum class IoBackend : uint8_t { kInvalid = 0, kUring = 1, kEpoll = 2 };
 std::string_view Name(IoBackend backend);
 
+/// How often a Wait looks whether a lane is silent.
+inline constexpr Nanos kSilenceCheckPeriod = std::chrono::milliseconds(250);
+
 class TcpReactor : public Reactor {
  public:
   /// A page lane, destination side, over a connected blocking socket whose preamble has been
   /// exchanged. Reports ReadyToken::kLane. `ram` (the alias) and the reactor outlive the lane.
-  /// Allocates here and never afterwards. REQUIRES: fewer than kLanesMax lanes are open.
-  virtual std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, const RamWindow& ram) = 0;
+  /// Allocates here and never afterwards. The lane breaks when requests are outstanding and no
+  /// byte has come for `silence_max`: a peer whose kernel lives but whose process does not answer.
+  /// REQUIRES: fewer than kLanesMax lanes are open.
+  virtual std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, const RamWindow& ram,
+                                                Nanos silence_max = kPeerSilenceMax) = 0;
   [[nodiscard]] virtual IoBackend backend() const = 0;
 
   static constexpr size_t kLanesMax = 4;

@@ -1,6 +1,8 @@
 #include "engine/tcp/uring.h"
 
 #include <fmt/format.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -21,10 +23,14 @@ constexpr unsigned kFeaturesNeeded =
 
 std::string_view Advice(int error) {
   switch (error) {
-    case EPERM: return " (kernel.io_uring_disabled, or a seccomp filter)";
-    case ENOSYS: return " (not built into this kernel, or filtered)";
-    case ENOMEM: return " (RLIMIT_MEMLOCK, on kernels before 5.12)";
-    default: return "";
+    case EPERM:
+      return " (kernel.io_uring_disabled, or a seccomp filter)";
+    case ENOSYS:
+      return " (not built into this kernel, or filtered)";
+    case ENOMEM:
+      return " (RLIMIT_MEMLOCK, on kernels before 5.12)";
+    default:
+      return "";
   }
 }
 
@@ -51,8 +57,7 @@ Result<std::unique_ptr<Uring>> Uring::Create(unsigned entries) {
   }
   if ((ring.features & kFeaturesNeeded) != kFeaturesNeeded) {
     io_uring_queue_exit(&ring);
-    return Fail(ErrorKind::kSystem,
-                "setting up io_uring: this kernel's is too old (5.11 is needed); use epoll instead");
+    return Fail(ErrorKind::kSystem, "setting up io_uring: Linux 5.11 is needed; use epoll instead");
   }
   return std::unique_ptr<Uring>(new Uring(ring));
 }
@@ -61,7 +66,9 @@ Uring::~Uring() { io_uring_queue_exit(&ring_); }
 
 void Uring::BecomeIssuer() {
   if (issuer_ != std::thread::id()) return;
-  FAULTLINE_CHECK(io_uring_enable_rings(&ring_) == 0);
+  // Not io_uring_enable_rings(): liburing 2.3 declares it and forgets to export it.
+  FAULTLINE_CHECK(syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS,
+                          nullptr, 0) == 0);
   issuer_ = std::this_thread::get_id();
 }
 

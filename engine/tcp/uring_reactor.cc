@@ -38,22 +38,22 @@ Result<std::unique_ptr<UringReactor>> UringReactor::Create() {
 }
 
 ReadySet UringReactor::Wait(Nanos timeout) {
-  const Nanos deadline = tcp::MonotonicNow() + timeout;
-  CollectNews();
-  Nanos left = timeout;
+  Nanos now = tcp::MonotonicNow();
+  const Nanos deadline = now + timeout;
   do {
-    QueueEverything();
-    Pump(ready_.empty() ? left : Nanos::zero());
+    QueueEverything(now);
+    CollectNews();
+    Pump(ready_.empty() ? std::min(deadline - now, kSilenceCheckPeriod) : Nanos::zero());
     CollectNews();
     // A header alone is no news: receive on, without a round through the caller.
-    left = deadline - tcp::MonotonicNow();
-  } while (ready_.empty() && left > Nanos::zero());
+    now = tcp::MonotonicNow();
+  } while (ready_.empty() && now < deadline);
   return std::exchange(ready_, ReadySet());
 }
 
-void UringReactor::QueueEverything() {
+void UringReactor::QueueEverything(Nanos now) {
   for (Lane* lane : lanes_) {
-    if (lane != nullptr) lane->QueueOperations();
+    if (lane != nullptr) lane->QueueOperations(now);
   }
   ArmWatches();
 }
@@ -139,8 +139,9 @@ void UringReactor::QueueCancel(Lane& lane, unsigned operation) {
   sqe.user_data = kNobodyWaits;
 }
 
-std::unique_ptr<PageChannel> UringReactor::OpenLane(tcp::UniqueFd socket, const RamWindow& ram) {
-  return std::make_unique<TcpChannel>(std::move(socket), ram, *this);
+std::unique_ptr<PageChannel> UringReactor::OpenLane(tcp::UniqueFd socket, const RamWindow& ram,
+                                                    Nanos silence_max) {
+  return std::make_unique<TcpChannel>(std::move(socket), ram, silence_max, *this);
 }
 
 }  // namespace faultline

@@ -21,7 +21,7 @@ class UringReactor final : public TcpReactor {
   class Lane {
    public:
     /// Called by every Wait, just before it submits.
-    virtual void QueueOperations() = 0;
+    virtual void QueueOperations(Nanos now) = 0;
     virtual void OnCompletion(unsigned operation, int result) = 0;
     [[nodiscard]] virtual bool HasNews() const = 0;
 
@@ -34,7 +34,8 @@ class UringReactor final : public TcpReactor {
   void Watch(int fd, ReadyToken token) override;
   void Unwatch(ReadyToken token) override;
   ReadySet Wait(Nanos timeout) override;
-  std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, const RamWindow& ram) override;
+  std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, const RamWindow& ram,
+                                        Nanos silence_max) override;
   [[nodiscard]] IoBackend backend() const override { return IoBackend::kUring; }
 
   // For lanes.
@@ -58,7 +59,7 @@ class UringReactor final : public TcpReactor {
   };
 
   explicit UringReactor(std::unique_ptr<Uring> ring) : ring_(std::move(ring)) {}
-  void QueueEverything();
+  void QueueEverything(Nanos now);
   void ArmWatches();
   void Dispatch();
   void OnWatchFired(uint64_t user_data);

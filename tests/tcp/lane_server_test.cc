@@ -1,0 +1,132 @@
+// The source's side of a page lane, under requests that no honest destination sends.
+#include "engine/tcp/lane_server.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+#include <thread>
+
+#include "engine/tcp/deadline.h"
+#include "tests/tcp/loopback.h"
+#include "tests/tcp/raw_peer.h"
+
+namespace faultline::test {
+namespace {
+
+class LaneServerTest : public testing::TestWithParam<Family> {
+ protected:
+  LaneServerTest() { NewServer({}); }
+
+  void NewServer(LaneServer::Options options) {
+    SocketPair sockets = Connect(GetParam());
+    client_ = std::move(sockets.destination);
+    server_ = std::make_unique<LaneServer>(std::move(sockets.source), guest_.MakeServer(),
+                                           std::move(options));
+  }
+  bool WaitForEnd() {
+    const Nanos deadline = tcp::MonotonicNow() + std::chrono::seconds(5);
+    while (!server_->ended() && tcp::MonotonicNow() < deadline) std::this_thread::yield();
+    return server_->ended();
+  }
+
+  SourceGuest guest_{SmallGeometry(), Seed()};
+  tcp::UniqueFd client_;
+  std::unique_ptr<LaneServer> server_;
+};
+INSTANTIATE_TEST_SUITE_P(Lanes, LaneServerTest, testing::Values(Family::kV4, Family::kV6));
+
+constexpr PageRun kRun{PageIndex(3), PageCount(2)};
+
+TEST_P(LaneServerTest, MalformedRequestsEndTheLaneAndSayWhy) {
+  using Lie = std::function<void(wire::PageRequest&)>;
+  const Lie lies[] = {
+      [](wire::PageRequest& r) { r.kind = 0; },
+      [](wire::PageRequest& r) { r.kind = static_cast<uint32_t>(wire::PageMessage::kReply); },
+      [](wire::PageRequest& r) { r.count = 0; },
+      [](wire::PageRequest& r) { r.count = 65; },
+      [](wire::PageRequest& r) { r.count = UINT32_MAX; },
+      [](wire::PageRequest& r) { r.first = SmallGeometry().page_count().value(); },
+      [](wire::PageRequest& r) { r.first = SmallGeometry().page_count().value() - 1; },
+      [](wire::PageRequest& r) { r.first = UINT64_MAX; },
+      [](wire::PageRequest& r) { r.id = 0; },
+  };
+  for (const Lie& lie : lies) {
+    NewServer({});
+    wire::PageRequest request = HonestRequest(kRun, 1);
+    lie(request);
+    SendBytes(client_.get(), BytesOf(request));
+    EXPECT_TRUE(IsClosedByPeer(client_.get()));
+    ASSERT_TRUE(WaitForEnd());
+    EXPECT_NE(server_->reason().find("cannot be served"), std::string::npos);
+  }
+}
+
+TEST_P(LaneServerTest, ARequestInSingleBytesIsAnswered) {
+  const Bytes request = BytesOf(HonestRequest(kRun, 1));
+  for (const std::byte byte : request) SendBytes(client_.get(), std::span(&byte, 1));
+  const Bytes header = ReadBytes(client_.get(), sizeof(wire::PageReply));
+  ASSERT_EQ(header.size(), sizeof(wire::PageReply));
+  const Bytes expected = BytesOf(HonestReply(kRun, 1));
+  EXPECT_TRUE(std::equal(header.begin(), header.begin() + 24, expected.begin()));
+}
+
+TEST_P(LaneServerTest, MoreRequestsThanOneReceiveTakesAreAllAnswered) {
+  Bytes requests;
+  for (uint64_t id = 1; id <= 200; ++id) {
+    const Bytes request = BytesOf(HonestRequest({PageIndex(id), PageCount(1)}, id));
+    requests.insert(requests.end(), request.begin(), request.end());
+  }
+  SendBytes(client_.get(), requests);
+  for (uint64_t id = 1; id <= 200; ++id) {
+    const Bytes bytes = ReadBytes(client_.get(), sizeof(wire::PageReply));
+    ASSERT_EQ(bytes.size(), sizeof(wire::PageReply));
+    wire::PageReply reply;
+    std::memcpy(&reply, bytes.data(), sizeof reply);
+    ASSERT_EQ(reply.id, id);
+    ReadBytes(client_.get(), reply.data_pages == 0 ? 0 : 4096);
+  }
+}
+
+TEST_P(LaneServerTest, ThePeersEndEndsItWithAReason) {
+  client_.Reset();
+  ASSERT_TRUE(WaitForEnd());
+  EXPECT_EQ(server_->reason(), "the destination closed the lane");
+}
+
+TEST_P(LaneServerTest, HalfARequestAndTheEndIsAnEnd) {
+  const Bytes request = BytesOf(HonestRequest(kRun, 1));
+  SendBytes(client_.get(), std::span(request).first(11));
+  client_.Reset();
+  EXPECT_TRUE(WaitForEnd());
+}
+
+TEST_P(LaneServerTest, StopEndsAServerThatWaitsForARequest) {
+  server_->Stop();
+  ASSERT_TRUE(server_->ended());
+  EXPECT_EQ(server_->reason(), "stopped");
+}
+
+TEST_P(LaneServerTest, StopEndsAServerThatWaitsForAPeerWhoDoesNotRead) {
+  Bytes requests;
+  for (uint64_t id = 1; id <= 2000; ++id) {
+    const Bytes request = BytesOf(HonestRequest({PageIndex(0), PageCount(64)}, id));
+    requests.insert(requests.end(), request.begin(), request.end());
+  }
+  SendBytes(client_.get(), requests);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  server_->Stop();
+  EXPECT_TRUE(server_->ended());
+}
+
+TEST_P(LaneServerTest, TellsItsOwnerOnceThatItEnded) {
+  std::atomic<int> told{0};
+  NewServer({.spin = std::chrono::microseconds(50), .on_end = [&] { ++told; }});
+  client_.Reset();
+  ASSERT_TRUE(WaitForEnd());
+  server_->Stop();
+  EXPECT_EQ(told, 1);
+}
+
+}  // namespace
+}  // namespace faultline::test

@@ -1,0 +1,115 @@
+// A page lane against the real lane server, over real loopback connections, on every backend.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "engine/tcp/lane_server.h"
+#include "tests/tcp/loopback.h"
+
+namespace faultline::test {
+namespace {
+
+class PageLane : public testing::TestWithParam<LaneParameter> {
+ protected:
+  /// A lane to a server of `guest`.
+  DestinationLane Serve(SourceGuest& guest) {
+    SocketPair sockets = Connect(std::get<1>(GetParam()));
+    server_ = std::make_unique<LaneServer>(std::move(sockets.source), guest.MakeServer());
+    return DestinationLane(std::get<0>(GetParam()), guest.ram().geometry(),
+                           std::move(sockets.destination));
+  }
+
+  std::unique_ptr<LaneServer> server_;
+};
+INSTANTIATE_TEST_SUITE_P(Lanes, PageLane, EveryLane(), NameOf);
+
+/// Pages whose landing place differs from what the arrivals and the source say it must hold.
+uint64_t WrongPages(DestinationLane& lane, const GuestRam& source) {
+  uint64_t wrong = 0;
+  for (const Arrival& arrival : lane.arrivals()) {
+    for (PageIndex page = arrival.run.first; page < arrival.run.end(); ++page) {
+      const std::span<std::byte> landed = lane.ram().Page(page);
+      const std::span<std::byte> sent = source.Page(page);
+      const bool sent_zero = IsAllZero(sent);
+      const bool untouched = std::ranges::count(landed, kUntouched) == std::ssize(landed);
+      const bool right = arrival.zero ? sent_zero && untouched : std::ranges::equal(landed, sent);
+      wrong += right ? 0U : 1U;
+    }
+  }
+  return wrong;
+}
+
+std::vector<int> ArrivalsPerPage(const DestinationLane& lane, const Geometry& geometry) {
+  std::vector<int> times(geometry.page_count().value());
+  for (const Arrival& arrival : lane.arrivals()) {
+    for (PageIndex page = arrival.run.first; page < arrival.run.end(); ++page) {
+      ++times[page.value()];
+    }
+  }
+  return times;
+}
+
+TEST_P(PageLane, RandomRunsOverAllRegionsLandRightAndOnce) {
+  const uint64_t seed = Seed();
+  Random random(seed);
+  SourceGuest guest(MixedGeometry(), seed);
+  DestinationLane lane = Serve(guest);
+  ASSERT_TRUE(lane.FetchAll(RandomCover(MixedGeometry(), random)));
+  EXPECT_EQ(WrongPages(lane, guest.ram()), 0U);
+  EXPECT_EQ(std::ranges::count(ArrivalsPerPage(lane, MixedGeometry()), 1),
+            std::ssize(ArrivalsPerPage(lane, MixedGeometry())));
+  lane.channel().Close();
+  EXPECT_TRUE(lane.channel().Unanswered().empty());
+}
+
+TEST_P(PageLane, HundredsOfRequestsAreOnTheirWayAtOnce) {
+  SourceGuest guest(MixedGeometry(), Seed());
+  DestinationLane lane = Serve(guest);
+  const size_t room = lane.channel().Room();
+  ASSERT_GE(room, 256U);
+  for (uint64_t page = 0; page < room; ++page) lane.Post({PageIndex(page), PageCount(1)});
+  EXPECT_EQ(lane.channel().Room(), 0U);
+  ASSERT_TRUE(lane.PumpUntilPages(room));
+  EXPECT_EQ(WrongPages(lane, guest.ram()), 0U);
+  EXPECT_EQ(lane.channel().Room(), room);
+}
+
+TEST_P(PageLane, SinglePagesGoAndComeOneByOne) {
+  SourceGuest guest(SmallGeometry(), Seed());
+  DestinationLane lane = Serve(guest);
+  for (uint64_t page = 0; page < SmallGeometry().page_count().value(); ++page) {
+    lane.Post({PageIndex(page), PageCount(1)});
+    ASSERT_TRUE(lane.PumpUntilPages(page + 1));
+  }
+  EXPECT_EQ(WrongPages(lane, guest.ram()), 0U);
+}
+
+TEST_P(PageLane, WireBytesCountEveryByteOfBothDirections) {
+  SourceGuest guest(SmallGeometry(), Seed());
+  DestinationLane lane = Serve(guest);
+  ASSERT_TRUE(lane.FetchAll({{PageIndex(0), PageCount(64)}, {PageIndex(64), PageCount(1)}}));
+  lane.channel().Close();
+  server_->Stop();
+  const LaneServer::Stats stats = server_->stats();
+  EXPECT_EQ(lane.channel().WireBytes().value(), stats.received_bytes + stats.sent_bytes);
+  EXPECT_EQ(stats.requests, 2U);
+  EXPECT_EQ(stats.pages, 65U);
+}
+
+TEST_P(PageLane, ALaneOfTheNextGenerationWorksOnTheSameReactor) {
+  SourceGuest guest(SmallGeometry(), Seed());
+  DestinationLane lane = Serve(guest);
+  ASSERT_TRUE(lane.FetchAll({{PageIndex(0), PageCount(8)}}));
+  lane.channel().Close();
+  SocketPair again = Connect(std::get<1>(GetParam()));
+  LaneServer server(std::move(again.source), guest.MakeServer());
+  auto next = lane.reactor().OpenLane(std::move(again.destination), lane.ram().window());
+  next->Post({PageIndex(8), PageCount(8)});
+  std::array<Arrival, 8> arrivals;
+  size_t count = 0;
+  ASSERT_TRUE(lane.PumpUntil([&] { return count > 0 || (count = next->Reap(arrivals)) > 0; }));
+  EXPECT_EQ(arrivals[0].run.first, PageIndex(8));
+}
+
+}  // namespace
+}  // namespace faultline::test

@@ -1,0 +1,198 @@
+// The parser and its table alone: any cutting of the stream gives the same result.
+#include "engine/tcp/reply_stream.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+
+#include "tests/tcp/guest_ram.h"
+#include "tests/tcp/raw_peer.h"
+
+namespace faultline::test {
+namespace {
+
+/// Copies up to `limit` bytes of `stream` to where the next receive says; returns how many.
+size_t Receive(ReplyStream& replies, std::span<const std::byte> stream, size_t limit) {
+  size_t copied = 0;
+  for (const iovec& vector : replies.NextReceive()) {
+    const size_t bytes = std::min({vector.iov_len, stream.size() - copied, limit - copied});
+    std::memcpy(vector.iov_base, stream.data() + copied, bytes);
+    copied += bytes;
+    if (bytes < vector.iov_len) break;
+  }
+  replies.OnReceived(copied);
+  return copied;
+}
+
+/// Feeds all of `stream` in pieces of at most `limit()` bytes; stops when broken.
+template <class Limit>
+void Feed(ReplyStream& replies, std::span<const std::byte> stream, Limit limit) {
+  while (!stream.empty() && !replies.broken()) {
+    stream = stream.subspan(Receive(replies, stream, limit()));
+  }
+}
+
+std::vector<Arrival> ReapAll(ReplyStream& replies) {
+  std::vector<Arrival> all;
+  Arrival one;
+  while (replies.Reap({&one, 1}) == 1) all.push_back(one);
+  return all;
+}
+
+class ReplyStreamTest : public testing::Test {
+ protected:
+  ReplyStreamTest() { ram_.FillWith(std::byte{0xA5}); }
+
+  /// A reply with the given data pages; page i of the run holds bytes of value i + 1.
+  static Bytes Reply(PageRun run, uint64_t id, uint64_t data_pages) {
+    wire::PageReply header = HonestReply(run, id);
+    header.data_pages = data_pages;
+    Bytes bytes = BytesOf(header);
+    for (uint64_t page = 0; page < run.count.value(); ++page) {
+      const size_t length = ((data_pages >> page) & 1) != 0 ? 4096 : 0;
+      bytes.insert(bytes.end(), length, static_cast<std::byte>(page + 1));
+    }
+    return bytes;
+  }
+
+  GuestRam ram_{SmallGeometry()};
+  ReplyStream replies_{ram_.window()};
+};
+
+TEST_F(ReplyStreamTest, RequestsAreNumberedFromOneAndRepeatTheRun) {
+  const wire::PageRequest first = replies_.Post({PageIndex(5), PageCount(2)});
+  const wire::PageRequest second = replies_.Post({PageIndex(9), PageCount(1)});
+  EXPECT_EQ(BytesOf(first), BytesOf(HonestRequest({PageIndex(5), PageCount(2)}, 1)));
+  EXPECT_EQ(BytesOf(second), BytesOf(HonestRequest({PageIndex(9), PageCount(1)}, 2)));
+}
+
+TEST_F(ReplyStreamTest, AReceiveNeverReachesBeyondTheReplyAndOneHeader) {
+  const PageRun run{PageIndex(2), PageCount(4)};
+  replies_.Post(run);
+  replies_.Post({PageIndex(100), PageCount(64)});
+  ASSERT_EQ(replies_.NextReceive().size(), 1U);
+  EXPECT_EQ(replies_.NextReceive()[0].iov_len, sizeof(wire::PageReply));
+  const Bytes reply = Reply(run, 1, 0b1011);
+  Feed(replies_, std::span(reply).first(sizeof(wire::PageReply)), [] { return 99; });
+  const std::span<iovec> landing = replies_.NextReceive();
+  ASSERT_EQ(landing.size(), 3U);
+  EXPECT_EQ(landing[0].iov_base, ram_.Page(PageIndex(2)).data());
+  EXPECT_EQ(landing[0].iov_len, 2U * 4096);
+  EXPECT_EQ(landing[1].iov_base, ram_.Page(PageIndex(5)).data());
+  EXPECT_EQ(landing[1].iov_len, 4096U);
+  EXPECT_EQ(landing[2].iov_len, sizeof(wire::PageReply));
+}
+
+TEST_F(ReplyStreamTest, APageIsReportedAsSoonAsItsOwnBytesAreIn) {
+  const PageRun run{PageIndex(0), PageCount(3)};
+  replies_.Post(run);
+  const Bytes reply = Reply(run, 1, 0b111);
+  const std::span<const std::byte> bytes(reply);
+  Feed(replies_, bytes.first(32 + 4096 + 4095), [] { return 1000; });
+  EXPECT_EQ(ReapAll(replies_).size(), 1U);
+  EXPECT_FALSE(replies_.HasArrivals());
+  Feed(replies_, bytes.subspan(32 + 4096 + 4095, 1), [] { return 1; });
+  const std::vector<Arrival> second = ReapAll(replies_);
+  ASSERT_EQ(second.size(), 1U);
+  EXPECT_EQ(second[0].run, (PageRun{PageIndex(1), PageCount(1)}));
+}
+
+TEST_F(ReplyStreamTest, ZeroPagesAreReportedAndNothingLandsInThem) {
+  const PageRun run{PageIndex(0), PageCount(4)};
+  replies_.Post(run);
+  Feed(replies_, Reply(run, 1, 0b0010), [] { return 4096; });
+  const std::vector<Arrival> arrivals = ReapAll(replies_);
+  ASSERT_EQ(arrivals.size(), 3U);
+  EXPECT_TRUE(arrivals[0].zero);
+  EXPECT_FALSE(arrivals[1].zero);
+  EXPECT_EQ(arrivals[2].run, (PageRun{PageIndex(2), PageCount(2)}));
+  EXPECT_TRUE(arrivals[2].zero);
+  EXPECT_EQ(std::ranges::count(ram_.Page(PageIndex(0)), std::byte{0xA5}), 4096);
+}
+
+TEST_F(ReplyStreamTest, ARunOfSixtyFourPagesMayHaveEveryBitSet) {
+  const PageRun run{PageIndex(0), PageCount(64)};
+  replies_.Post(run);
+  Feed(replies_, Reply(run, 1, UINT64_MAX), [] { return 1 << 20; });
+  const std::vector<Arrival> arrivals = ReapAll(replies_);
+  ASSERT_EQ(arrivals.size(), 1U);
+  EXPECT_EQ(arrivals[0].run, run);
+}
+
+TEST_F(ReplyStreamTest, AlternatingPagesFitTheVectorsOfOneReceive) {
+  const PageRun run{PageIndex(0), PageCount(64)};
+  replies_.Post(run);
+  Feed(replies_, Reply(run, 1, 0x5555555555555555), [] { return 1 << 20; });
+  EXPECT_EQ(ReapAll(replies_).size(), 64U);
+  EXPECT_FALSE(replies_.broken());
+}
+
+TEST_F(ReplyStreamTest, AnyCuttingOfTheStreamGivesTheSameResult) {
+  Random random(Seed());
+  uint64_t id = 0;
+  for (int round = 0; round < 200; ++round) {
+    Bytes stream;
+    std::deque<PageRun> posted;
+    std::vector<uint64_t> bits;
+    for (uint64_t i = 0; i < 1 + random() % 20; ++i) {
+      const uint64_t first = random() % 200;
+      const PageRun run{PageIndex(first), PageCount(1 + random() % 50)};
+      const uint64_t data_pages = random() & random() & ((uint64_t{1} << run.count.value()) - 1);
+      replies_.Post(run);
+      const Bytes reply = Reply(run, ++id, data_pages);
+      stream.insert(stream.end(), reply.begin(), reply.end());
+      posted.push_back(run);
+      bits.push_back(data_pages);
+    }
+    Feed(replies_, stream, [&] { return 1 + random() % (1 + random() % 20'000); });
+    ASSERT_FALSE(replies_.broken());
+    // The pieces, put together, are exactly the runs posted, with the bits of their replies.
+    std::deque<Arrival> arrivals;
+    for (const Arrival& arrival : ReapAll(replies_)) arrivals.push_back(arrival);
+    for (size_t i = 0; i < posted.size(); ++i) {
+      for (PageIndex page = posted[i].first; page < posted[i].end();) {
+        ASSERT_FALSE(arrivals.empty());
+        ASSERT_EQ(arrivals.front().run.first, page);
+        const uint64_t offset = (page - posted[i].first).value();
+        ASSERT_EQ(arrivals.front().zero, ((bits[i] >> offset) & 1) == 0);
+        page = arrivals.front().run.end();
+        arrivals.pop_front();
+      }
+    }
+    ASSERT_TRUE(arrivals.empty());
+    ASSERT_EQ(replies_.Room(), ReplyStream::kOutstandingMax);
+  }
+}
+
+TEST_F(ReplyStreamTest, RandomBytesNeverLandOutsideWhatWasAskedFor) {
+  Random random(Seed());
+  for (int round = 0; round < 2000; ++round) {
+    ReplyStream replies(ram_.window());
+    replies.Post({PageIndex(10), PageCount(2)});
+    Bytes stream = Reply({PageIndex(10), PageCount(2)}, 1, 0b11);
+    for (uint64_t flips = 0; flips < 1 + random() % 4; ++flips) {
+      stream[random() % 32] = static_cast<std::byte>(random());
+    }
+    Feed(replies, stream, [&] { return 1 + random() % 5000; });
+  }
+  EXPECT_EQ(std::ranges::count(ram_.Page(PageIndex(9)), std::byte{0xA5}), 4096);
+  EXPECT_EQ(std::ranges::count(ram_.Page(PageIndex(12)), std::byte{0xA5}), 4096);
+}
+
+TEST_F(ReplyStreamTest, UnansweredIsWhatWasPostedAndNotReaped) {
+  replies_.Post({PageIndex(0), PageCount(4)});
+  replies_.Post({PageIndex(8), PageCount(2)});
+  const Bytes reply = Reply({PageIndex(0), PageCount(4)}, 1, 0b1111);
+  Feed(replies_, std::span(reply).first(32 + 3 * 4096), [] { return 5000; });
+  Arrival one;
+  ASSERT_EQ(replies_.Reap({&one, 1}), 1U);
+  std::array<PageRun, ReplyStream::kOutstandingMax> unanswered;
+  ASSERT_EQ(replies_.CopyUnanswered(unanswered), 2U);
+  EXPECT_EQ(unanswered[0], (PageRun{PageIndex(3), PageCount(1)}));
+  EXPECT_EQ(unanswered[1], (PageRun{PageIndex(8), PageCount(2)}));
+}
+
+}  // namespace
+}  // namespace faultline::test
