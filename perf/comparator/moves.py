@@ -96,8 +96,9 @@ class FaultlineMove:
                               self.config.migrate_args, self.link.source_netns)
         start = migrate.start_ns
         if migrate.wait(self.config.timeout) != 0 or self.receive.wait(30) != 0:
+            logs = migrate.log()[-2000:] + self.receive.log()[-2000:]
             raise Failure(f"faultline: migrate exited with {migrate.status}, receive with "
-                          f"{self.receive.status}:\n{migrate.log()[-2000:]}{self.receive.log()[-2000:]}")
+                          f"{self.receive.status} (None: still running):\n{logs}")
         with open(self._file("migrate.json"), encoding="utf-8") as summary:
             own = json.load(summary)
         # All is placed and no uffd is left when `receive` ends.

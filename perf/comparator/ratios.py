@@ -1,4 +1,4 @@
-"""Medians of ratios with bootstrap intervals. Pairs are what is drawn: their runs are neighbours in time."""
+"""Medians of ratios with bootstrap intervals, which draw pairs: their runs are neighbours in time."""
 
 import random
 import statistics
