@@ -83,6 +83,10 @@ Status ReadState(QmpClient& qmp, QemuFacts& facts) {
   facts.status = StringOf(Member(status, "status"));
   FAULTLINE_ASSIGN(const Json migration, qmp.Execute("query-migrate"));
   facts.migration_status = StringOf(Member(migration, "status"));
+  // 7.2 gives an -incoming that listens already no status, but its address.
+  if (facts.migration_status.empty() && Member(migration, "socket-address").is_array()) {
+    facts.migration_status = "setup";
+  }
   for (const Json& reason : Member(migration, "blocked-reasons")) {
     facts.blocked_reasons.push_back(StringOf(reason));
   }

@@ -1,8 +1,4 @@
 // The hand-over between two real QEMUs, and the way back from every step of it.
-//
-// The guest counts in its RAM as long as it runs, so that each side's RAM file says whether its
-// guest runs. RAM travels by copying the file while both are stopped: moving it is not the matter
-// here.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -17,10 +13,7 @@
 #include <functional>
 #include <thread>
 
-#include "qemu-integration/json_read.h"
-#include "qemu-integration/qemu_vm.h"
-#include "tests/qemu/qemu_process.h"
-#include "tests/qemu/relay.h"
+#include "tests/qemu/hand_over_fixture.h"
 
 namespace faultline::test {
 namespace {
@@ -28,30 +21,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using ::testing::HasSubstr;
-
-uint32_t Counter(const std::string& ram) {
-  uint32_t value = 0;
-  const int file = open(ram.c_str(), O_RDONLY | O_CLOEXEC);
-  EXPECT_EQ(pread(file, &value, sizeof value, kCounterAddress), ssize_t{sizeof value}) << ram;
-  close(file);
-  return value;
-}
-
-/// Whether the guest counts on within two seconds.
-bool Runs(const std::string& ram) {
-  const uint32_t before = Counter(ram);
-  for (int attempt = 0; attempt < 200; ++attempt) {
-    if (Counter(ram) != before) return true;
-    std::this_thread::sleep_for(milliseconds(10));
-  }
-  return false;
-}
-
-bool StandsStill(const std::string& ram) {
-  const uint32_t before = Counter(ram);
-  std::this_thread::sleep_for(milliseconds(100));
-  return Counter(ram) == before;
-}
 
 /// Ends this process's connections to a UNIX socket behind their owners' backs.
 void ShutDownConnectionsTo(const std::string& path) {
@@ -62,12 +31,6 @@ void ShutDownConnectionsTo(const std::string& path) {
     if (known && path == peer.sun_path) shutdown(fd, SHUT_RDWR);
   }
 }
-
-#define ASSERT_OK(status)                              \
-  do {                                                 \
-    const auto& asserted = (status);                   \
-    ASSERT_TRUE(asserted) << asserted.error().message; \
-  } while (false)
 
 /// A socket that takes a few KiB and that nobody reads.
 class NarrowPair {
@@ -89,92 +52,38 @@ class NarrowPair {
   int ends_[2];
 };
 
-class HandOver : public ::testing::TestWithParam<std::string> {
+class HandOver : public HandOverTest {
  protected:
   void SetUp() override {
-    binary_ = QemuBinary(GetParam());
-    if (binary_.empty()) GTEST_SKIP() << "QEMU " << GetParam() << " is not to be had here";
-    StartSource({});
+    HandOverTest::SetUp();
+    if (!IsSkipped()) StartSource({});
   }
-
-  std::vector<std::string> Guest() {
-    return {"-bios", WriteCountingBios(folder_), "-device", "VGA"};
-  }
-
   void StartSource(const std::vector<std::string>& extra) {
-    source_.reset();
-    source_qemu_.emplace(binary_, SharedRam(source_ram_.path()) + Guest() + extra);
-    auto attached = QemuSource::Attach({source_qemu_->qmp_path(), {}});
-    ASSERT_TRUE(attached) << attached.error().message;
-    source_ = std::move(attached).value();
-    ASSERT_TRUE(Runs(source_ram_.path()));
+    HandOverTest::StartSource(SharedRam(source_ram_.path()) + Guest() + extra);
+    ASSERT_TRUE(Runs(source_->description()));
   }
-
-  void StartDestination(const std::vector<std::string>& extra = {}) {
-    destination_qemu_.emplace(binary_, SharedRam(destination_ram_.path()) + Guest() + extra +
-                                           std::vector<std::string>{"-incoming", "defer"});
-    auto attached = QemuDestination::Attach({destination_qemu_->qmp_path(), {}});
-    ASSERT_TRUE(attached) << attached.error().message;
-    destination_ = std::move(attached).value();
+  void StartDestination() {
+    HandOverTest::StartDestination(SharedRam(destination_ram_.path()) + Guest());
   }
-
-  /// Up to the stopped source.
-  void Stop() {
-    ASSERT_OK(destination_->StartDeviceState(relay_.destination_end()));
-    ASSERT_OK(source_->StartDeviceState(relay_.source_end()));
-    relay_.CloseEnds();
-    ASSERT_OK(source_->WaitStopped(seconds(20)));
-  }
-
+  /// Where the guest's RAM matters: both files have the same content.
   void CopyRam() {
     std::filesystem::copy_file(source_ram_.path(), destination_ram_.path(),
                                std::filesystem::copy_options::overwrite_existing);
   }
-
-  /// Up to the loaded destination.
-  void Load() {
-    ASSERT_OK(source_->ContinueDeviceState());
-    ASSERT_OK(source_->WaitCompleted(seconds(20)));
-    ASSERT_OK(destination_->WaitLoaded(seconds(20)));
-  }
-
-  void ExpectSourceRunsAgain() {
-    ASSERT_OK(source_->Resume());
-    EXPECT_TRUE(Runs(source_ram_.path()));
-    const auto capabilities = source_->qmp().Execute("query-migrate-capabilities");
-    ASSERT_TRUE(capabilities);
-    for (const Json& capability : *capabilities) {
-      EXPECT_FALSE(BoolOf(Member(capability, "state"))) << capability;
-    }
-    const auto parameters = source_->qmp().Execute("query-migrate-parameters");
-    ASSERT_TRUE(parameters);
-    EXPECT_EQ((*parameters)["max-bandwidth"], 134217728);
-    EXPECT_EQ((*parameters)["downtime-limit"], 300);
-  }
-
-  std::string binary_;
-  TemporaryFolder folder_;
-  RamFile source_ram_;
-  RamFile destination_ram_;
-  std::optional<QemuProcess> source_qemu_;
-  std::optional<QemuProcess> destination_qemu_;
-  Relay relay_;
-  std::unique_ptr<QemuSource> source_;
-  std::unique_ptr<QemuDestination> destination_;
 };
 
 TEST_P(HandOver, MovesTheGuestAndExactlyOneRuns) {
   StartDestination();
   Stop();
-  EXPECT_TRUE(StandsStill(source_ram_.path()));
+  EXPECT_TRUE(StandsStill(source_->description()));
   CopyRam();
   Load();
-  EXPECT_TRUE(StandsStill(source_ram_.path()));
-  EXPECT_TRUE(StandsStill(destination_ram_.path()));
+  EXPECT_TRUE(StandsStill(source_->description()));
+  EXPECT_TRUE(StandsStill(destination_->description()));
   ASSERT_OK(destination_->Run());
   ASSERT_OK(destination_->Announce());
-  EXPECT_TRUE(Runs(destination_ram_.path()));
-  EXPECT_TRUE(StandsStill(source_ram_.path()));
+  EXPECT_TRUE(Runs(destination_->description()));
+  EXPECT_TRUE(StandsStill(source_->description()));
   ASSERT_OK(source_->Quit());
   EXPECT_TRUE(source_qemu_->Ends());
 }
@@ -242,7 +151,7 @@ TEST_P(HandOver, ResumeAfterCompleted) {
   CopyRam();
   Load();
   ExpectSourceRunsAgain();
-  EXPECT_TRUE(StandsStill(destination_ram_.path()));
+  EXPECT_TRUE(StandsStill(destination_->description()));
 }
 
 TEST_P(HandOver, ResumeAfterTheStreamBrokeBeforeStop) {
@@ -299,7 +208,7 @@ TEST_P(HandOver, AResumedGuestCanBeMovedAfterwards) {
   ASSERT_OK(source_->WaitCompleted(seconds(20)));
   ASSERT_OK((*attached)->WaitLoaded(seconds(20)));
   ASSERT_OK((*attached)->Run());
-  EXPECT_TRUE(Runs(second_ram.path()));
+  EXPECT_TRUE(Runs((*attached)->description()));
 }
 
 TEST_P(HandOver, ADeviceThatTheDestinationLacksIsNamedAndTheSourceRunsOn) {
@@ -322,9 +231,7 @@ TEST_P(HandOver, ALostQmpConnectionDoesNotKeepTheSourceFromResuming) {
   ExpectSourceRunsAgain();
 }
 
-INSTANTIATE_TEST_SUITE_P(Qemu, HandOver, ::testing::Values("7.2", "10.0"), [](const auto& version) {
-  return version.param == "7.2" ? std::string("Seven") : "Ten";
-});
+INSTANTIATE_FOR_EACH_QEMU(HandOver);
 
 }  // namespace
 }  // namespace faultline::test

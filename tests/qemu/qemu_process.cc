@@ -67,8 +67,8 @@ std::string Output(const std::string& command) {
 
 }  // namespace
 
-TemporaryFolder::TemporaryFolder()
-    : path_(fmt::format("/tmp/faultline-test-{}-{}", getpid(), NextNumber())) {
+TemporaryFolder::TemporaryFolder(const std::string& parent)
+    : path_(fmt::format("{}/faultline-test-{}-{}", parent, getpid(), NextNumber())) {
   std::filesystem::create_directories(path_);
   // A QEMU of another user connects here, too.
   std::filesystem::permissions(path_, std::filesystem::perms::all);

@@ -11,10 +11,10 @@
 
 namespace faultline::test {
 
-/// A folder under /tmp that disappears with the object.
+/// A folder that disappears with the object.
 class TemporaryFolder {
  public:
-  TemporaryFolder();
+  explicit TemporaryFolder(const std::string& parent = "/tmp");
   ~TemporaryFolder();
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
