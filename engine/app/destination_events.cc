@@ -43,8 +43,8 @@ void DestinationSession::Take(const LaneIntroduction& introduction, Connection c
 
 void DestinationSession::OnLost(const Error& error) {
   spdlog::debug("{}", error.message);
-  if (MayHaveRun(phase())) {
-    if (phase() == DestinationPhase::kRunning) Advance(DestinationEvent::kLinkLost);
+  if (phase() == DestinationPhase::kRunning) {
+    Advance(DestinationEvent::kLinkLost);
     spdlog::warn("the source is out of reach; the guest runs on, its missing pages wait");
   }
   inbox_.Lost(error);

@@ -47,7 +47,7 @@ DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, Gue
       order_(*geometry_),
       sweep_(PartsFor(sweep_metrics_)) {}
 
-DestinationPages::~DestinationPages() { Abandon(); }
+DestinationPages::~DestinationPages() { StopThreads(); }
 
 Landing::Parts DestinationPages::PartsFor(ThreadMetrics& metrics) {
   return {*geometry_, ledger_, placer_, waiters_, clock_, metrics.faults, metrics.landing};
@@ -59,7 +59,8 @@ Status DestinationPages::StartThreads(const PageLimits& limits) {
   }
   FAULTLINE_ASSIGN(auto fault_reactor, MakeReactor(limits.io));
   fault_thread_ = std::make_unique<LaneThread<FaultLoop>>(
-      "fl-fault", std::move(fault_reactor), ram_.window(), [this](Reactor& reactor) {
+      "fl-fault", ThreadRole::kUrgent, std::move(fault_reactor), ram_.window(),
+      [this](Reactor& reactor) {
         return std::make_unique<FaultLoop>(PartsFor(*metrics_[0]), source_, reactor);
       });
   PusherLimits share;
@@ -68,7 +69,7 @@ Status DestinationPages::StartThreads(const PageLimits& limits) {
   for (uint32_t stream = 0; stream < limits.streams; ++stream) {
     FAULTLINE_ASSIGN(auto reactor, MakeReactor(limits.io));
     push_threads_.push_back(std::make_unique<LaneThread<Pusher>>(
-        fmt::format("fl-push-{}", stream), std::move(reactor), ram_.window(),
+        fmt::format("fl-push-{}", stream), ThreadRole::kBulk, std::move(reactor), ram_.window(),
         [&](Reactor& on) {
           return std::make_unique<Pusher>(PartsFor(*metrics_[stream + 1]), order_, on, share);
         }));
@@ -123,14 +124,12 @@ wire::ProgressBody DestinationPages::progress() const {
 }
 
 Status DestinationPages::Detach() {
-  for (const auto& thread : push_threads_) thread->Stop();
-  // Unregistering wakes whoever is between a fault and its answer; the loop runs until then.
-  const Status detached = attachment_.Detach(map_);
-  fault_thread_->Stop();
-  return detached;
+  fault_thread_->ExpectEnd();
+  for (const auto& thread : push_threads_) thread->ExpectEnd();
+  return attachment_.Detach(map_);
 }
 
-void DestinationPages::Abandon() {
+void DestinationPages::StopThreads() {
   for (const auto& thread : push_threads_) thread->Stop();
   if (fault_thread_) fault_thread_->Stop();
 }

@@ -68,14 +68,15 @@ class DestinationPages {
   [[nodiscard]] bool guest_gone() const;
   [[nodiscard]] wire::ProgressBody progress() const;
 
-  /// Every page is there: the kernel takes over, the threads end, no userfaultfd is left.
-  /// REQUIRES: missing() is zero, or no device state was loaded. One thread.
+  /// Every page is there: the kernel takes over and no userfaultfd is left; whoever sleeps on a
+  /// page is woken. The threads may still run. REQUIRES: missing() is zero, or no device state was
+  /// loaded. One thread.
   Status Detach();
-  /// Ends the threads and leaves QEMU's userfaultfd registered: a guest with missing pages then
-  /// waits for ever and never reads wrong bytes. One thread.
-  void Abandon();
+  /// Ends the threads and their lanes. Without Detach, QEMU's userfaultfd stays registered: a guest
+  /// with missing pages then waits for ever and never reads wrong bytes. One thread.
+  void StopThreads();
 
-  /// Exact after Detach.
+  /// Exact when nothing is missing any more.
   [[nodiscard]] SummaryJson Summary(DestinationNumbers numbers) const;
 
  private:

@@ -251,12 +251,11 @@ ExitCode DestinationSession::GiveUp(const Error& error) {
   acceptor_->Stop();
   if (relay_) relay_->Stop();
   if (sweep_) sweep_->Stop();
+  if (pages_) pages_->StopThreads();
   if (pages_ && fresh) {
     if (const Status done = pages_->Detach(); !done.has_value()) {
       spdlog::warn("{}", done.error().message);
     }
-  } else if (pages_) {
-    pages_->Abandon();
   }
   spdlog::error("receive: {}", error.message);
   if (!fresh && !ran) spdlog::error("end the destination QEMU: it holds no guest that may run");

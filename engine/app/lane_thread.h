@@ -17,6 +17,7 @@
 #include <string>
 #include <thread>
 
+#include "engine/app/thread_role.h"
 #include "engine/core/check.h"
 #include "engine/core/fault_loop.h"
 #include "engine/tcp/tcp_reactor.h"
@@ -32,9 +33,10 @@ class LaneThread {
 
   /// `make_loop(reactor)` builds the loop on the thread's reactor; `ram` outlives this.
   template <class MakeLoop>
-  LaneThread(std::string name, std::unique_ptr<TcpReactor> reactor, const RamWindow& ram,
-             MakeLoop make_loop)
+  LaneThread(std::string name, ThreadRole role, std::unique_ptr<TcpReactor> reactor,
+             const RamWindow& ram, MakeLoop make_loop)
       : name_(std::move(name)),
+        role_(role),
         ram_(ram),
         mailbox_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         reactor_(std::move(reactor)),
@@ -56,6 +58,9 @@ class LaneThread {
     Ring();
   }
 
+  /// The migration is over: the peer may close the lane, and that is no loss.
+  void ExpectEnd() { end_expected_.store(true, std::memory_order_release); }
+
   /// Closes the lane and joins. May be called again.
   void Stop() {
     stopping_.store(true, std::memory_order_release);
@@ -65,22 +70,23 @@ class LaneThread {
 
   [[nodiscard]] bool guest_gone() const { return guest_gone_.load(std::memory_order_acquire); }
   [[nodiscard]] uint64_t lanes_lost() const { return lanes_lost_.load(std::memory_order_relaxed); }
-  /// Bytes of all lanes that this thread had. Exact after Stop.
+  /// Bytes of all lanes that this thread had, as of its last step.
   [[nodiscard]] ByteCount wire_bytes() const {
     return ByteCount(wire_bytes_.load(std::memory_order_relaxed));
   }
 
  private:
   void Run() {
+    TakeRole(role_);
     reactor_->Watch(mailbox_.get(), ReadyToken::kMailbox);
     while (!stopping_.load(std::memory_order_acquire) && !guest_gone()) {
       const StepResult result = loop_->Step(kStepTimeout);
       if (result == StepResult::kGuestGone) guest_gone_.store(true, std::memory_order_release);
       if (result == StepResult::kLaneLost) NoteLaneLost();
+      wire_bytes_.store(loop_->wire_bytes().value(), std::memory_order_relaxed);
       if (loop_->ready().Has(ReadyToken::kMailbox)) OpenMail();
     }
     loop_->DropLane();
-    AddWireBytes();
   }
 
   void OpenMail() {
@@ -93,19 +99,14 @@ class LaneThread {
     }
     if (!socket.valid()) return;
     loop_->DropLane();
-    AddWireBytes();
     loop_->SetLane(reactor_->OpenLane(std::move(socket), ram_));
     spdlog::debug("{}: lane open", name_);
   }
 
   void NoteLaneLost() {
+    if (end_expected_.load(std::memory_order_acquire)) return;
     lanes_lost_.fetch_add(1, std::memory_order_relaxed);
-    AddWireBytes();
     spdlog::warn("{}: the lane is lost; its pages will be asked for again", name_);
-  }
-
-  void AddWireBytes() {
-    wire_bytes_.store(loop_->wire_bytes().value(), std::memory_order_relaxed);
   }
 
   void Ring() {
@@ -114,11 +115,13 @@ class LaneThread {
   }
 
   const std::string name_;
+  const ThreadRole role_;
   const RamWindow& ram_;
   tcp::UniqueFd mailbox_;
   std::unique_ptr<TcpReactor> reactor_;
   std::unique_ptr<Loop> loop_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> end_expected_{false};
   std::atomic<bool> guest_gone_{false};
   std::atomic<uint64_t> lanes_lost_{0};
   std::atomic<uint64_t> wire_bytes_{0};
