@@ -101,7 +101,7 @@ void Landing::Remove(PageRun removed) {
   EmptyRemoved(to_empty);
 }
 
-// What landed before the guest gave the pages up goes, so that they read as zero. Nobody maps them
+// What a broken landing left behind goes, so that the pages read as zero. Nobody maps them
 // meanwhile: kRemove took the right to place.
 void Landing::EmptyRemoved(PageRun run) {
   if (run.empty()) return;
@@ -110,6 +110,13 @@ void Landing::EmptyRemoved(PageRun run) {
     parts_.ledger.NoteEmptied(page);
     parts_.ledger.StopPlacing(page, false);
     if (parts_.ledger.HasWaiter(page)) Settle(page, parts_.clock.Now());
+  }
+}
+
+void Landing::EmptyLeftovers() {
+  for (PageIndex page; page < PageIndex(parts_.ledger.page_count().value()); ++page) {
+    const bool released = parts_.ledger.State(page) == PageState::kReleased;
+    if (released && parts_.ledger.IsTouched(page)) Remove(Single(page));
   }
 }
 

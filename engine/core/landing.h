@@ -60,6 +60,8 @@ class Landing {
   void GiveBack(PageRun unanswered);
   /// The guest gave the pages up (a REMOVE event was read).
   void Remove(PageRun removed);
+  /// After RecoverAfterCrash: empties what the dead engine left where the guest had given up.
+  void EmptyLeftovers();
   /// The source has no memory there, for good: whatever is Absent becomes Hole. Pages that are
   /// Requested are left: their reply says zero. Any length.
   void SweepHoles(PageRun holes);

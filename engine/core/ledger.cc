@@ -31,11 +31,6 @@ auto& CellOf(Cells& cells, PageIndex page) {
   return cells[page.value()];
 }
 
-/// Bytes that came before the guest gave the page up may lie in the alias.
-constexpr bool LeavesBytesBehind(uint8_t cell) {
-  return StateOf(cell) == kHeld || StateOf(cell) == kMapped || Has(cell, Ledger::kTouchedMark);
-}
-
 /// The marks of `cell` after the legal `event`; ledger.h, Apply.
 constexpr uint8_t MarksAfter(uint8_t cell, PageEvent event) {
   const uint8_t marks = MarksOf(cell);
@@ -51,11 +46,12 @@ constexpr uint8_t MarksAfter(uint8_t cell, PageEvent event) {
       return StateOf(cell) == kRequested ? With(marks, Ledger::kTouchedMark)
                                          : Without(marks, Ledger::kTouchedMark);
     case PageEvent::kRemove:
-      // Whoever is just mapping the page may succeed after the guest has given it up: the guest may
-      // write there at once, so it is not emptied. It may then read what it had before.
-      if (Has(cell, Ledger::kPlacingMark)) return marks;
-      if (IsLanding(StateOf(cell)) || !LeavesBytesBehind(cell)) return marks;
-      return With(marks, Ledger::kTouchedMark | Ledger::kPlacingMark);
+      // Only what the guest has never had is emptied. Held and Mapped pages may have been mapped
+      // after the event was read, and then hold what the guest has written since. The guest itself
+      // frees their memory; should bytes have landed just after it did, it reads what it had.
+      if (!Has(cell, Ledger::kTouchedMark) || Has(cell, Ledger::kPlacingMark)) return marks;
+      if (IsLanding(StateOf(cell))) return marks;  // emptied when the landing has ended
+      return With(marks, Ledger::kPlacingMark);
   }
   return marks;
 }

@@ -7,8 +7,8 @@
 //   kWaiterMark   somebody in the guest sleeps on this page: whoever completes it wakes it at once
 // Zeroed storage is a fresh ledger, so a sparse file of zeroes is one too.
 //
-// Why placing is exclusive: emptying a page that another thread is just mapping could take away
-// what the guest has written there in between. Why nobody sleeps for ever: landing.h.
+// A page that was ever mapped is never emptied by us: that could take away what the guest has
+// written. That is why placing is exclusive. Why nobody sleeps for ever: landing.h.
 //
 // Threads: every method may be called from any thread. Each is one compare-and-swap per page;
 // exactly one caller wins each transition. No method allocates, locks or waits.
@@ -62,8 +62,8 @@ class Ledger {
   /// The transition of page_life.h, and the marks:
   ///   kLand, kFoundEmpty  clear the touched mark
   ///   kLaneQuiet          sets it on the way to Absent
-  ///   kRemove             where bytes may lie and nobody is placing the page: sets the touched
-  ///                       and the placing mark and says `must_empty`
+  ///   kRemove             of a touched page that nobody is placing or landing: sets the placing
+  ///                       mark and says `must_empty`
   ///   kMap                clears all marks; had_waiter: since BeginPlacing somebody came, wake it
   /// The waiter mark stays through all others.
   Change Apply(PageIndex page, PageEvent event);

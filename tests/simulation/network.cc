@@ -1,0 +1,194 @@
+#include "tests/simulation/network.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace faultline::simulation {
+
+bool Network::Runnable() const { return WakesAt() <= world.Now(); }
+
+Nanos Network::WakesAt() const {
+  Nanos next = Nanos::max();
+  for (const Lane* lane : lanes) next = std::min(next, lane->NextAt());
+  return next;
+}
+
+void Network::Step() {
+  const size_t start = world.random.Below(lanes.size());
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    Lane* lane = lanes[(start + i) % lanes.size()];
+    if (lane->NextAt() > world.Now()) continue;
+    if (cuts < habits.cuts_max && world.random.OneIn(habits.cut_one_in)) Cut(*lane);
+    return lane->Deliver();
+  }
+}
+
+void Network::Cut(Lane& lane) {
+  ++cuts;
+  lane.Break();  // bytes that are under way still land until the lane is closed
+}
+
+Lane::Lane(Network& network, size_t capacity) : network_(network), capacity_(capacity) {
+  network_.lanes.push_back(this);
+}
+
+Lane::~Lane() {
+  std::erase(network_.lanes, this);
+  for (const Fetch& fetch : fetches_) {
+    for (PageIndex page = fetch.left.first; page < fetch.left.end(); ++page) {
+      if (network_.memory.owner(page) == this) network_.memory.SetOwner(page, nullptr);
+    }
+  }
+  for (const Arrival& arrival : arrivals_) {
+    for (PageIndex page = arrival.run.first; page < arrival.run.end(); ++page) {
+      if (network_.memory.owner(page) == this) network_.memory.SetOwner(page, nullptr);
+    }
+  }
+}
+
+size_t Lane::Room() const { return fetches_.size() < capacity_ ? capacity_ - fetches_.size() : 0; }
+
+void Lane::Post(PageRun run) {
+  network_.world.Yield();
+  const uint64_t first = run.first.value();
+  Law(!closed_ && Room() > 0, "a run is posted only where there is room", first);
+  Law(network_.geometry.IsRequestable(run), "only requestable runs are posted", first);
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    Law(IsLanding(network_.ledger->State(page)), "only claimed pages are posted", page.value());
+    Law(network_.memory.owner(page) == nullptr, "no page is asked for on two lanes at once",
+        page.value());
+    Law(!network_.memory.was_complete(page), "no page is fetched again once it was complete",
+        page.value());
+    network_.memory.SetOwner(page, this);
+  }
+  fetches_.push_back({run, Stage::kQueued, {}, next_id_++, {}});
+  network_.world.Yield();
+}
+
+Nanos Lane::Later() {
+  Random& random = network_.world.random;
+  return network_.world.Now() +
+         Nanos(static_cast<int64_t>(random.Between(100, network_.habits.delay_ns_max)));
+}
+
+void Lane::Flush() {
+  for (Fetch& fetch : fetches_) {
+    if (fetch.stage != Stage::kQueued) continue;
+    fetch.stage = Stage::kRequest;
+    fetch.at = Later();
+  }
+}
+
+Nanos Lane::NextAt() const {
+  Nanos next = Nanos::max();
+  for (const Fetch& fetch : fetches_) {
+    if (fetch.stage != Stage::kQueued) next = std::min(next, fetch.at);
+  }
+  return next;
+}
+
+void Lane::Deliver() {
+  const Nanos now = network_.world.Now();
+  const auto due = std::find_if(fetches_.begin(), fetches_.end(), [now](const Fetch& fetch) {
+    return fetch.stage != Stage::kQueued && fetch.at <= now;
+  });
+  if (due == fetches_.end()) return;
+  if (due->stage == Stage::kReply) {
+    LandPiece(*due);
+    if (due->left.empty()) fetches_.erase(due);
+    return;
+  }
+  auto words = network_.source.Answer(due->left, due->id);
+  Law(words.has_value(), "the source answers every request", due->left.first.value());
+  due->words = *std::move(words);
+  due->stage = Stage::kReply;
+  due->at = Later();
+}
+
+// The next few pages, all data or all zero, land and become an arrival.
+void Lane::LandPiece(Fetch& fetch) {
+  GuestMemory& memory = network_.memory;
+  Random& random = network_.world.random;
+  const bool zero = fetch.words[0] == 0;
+  if (!zero && random.Percent(network_.habits.torn_percent)) {
+    memory.LandTorn(fetch.left.first);
+    fetch.at = Later();
+    return;
+  }
+  const size_t limit = random.OneIn(3) ? random.Between(1, fetch.words.size()) : fetch.words.size();
+  size_t count = 0;
+  while (count < limit && (fetch.words[count] == 0) == zero) ++count;
+  const PageRun piece{fetch.left.first, PageCount(count)};
+  for (size_t i = 0; i < count && !zero; ++i) {
+    memory.Land(piece.first + PageCount(i), fetch.words[i]);
+  }
+  fetch.words.erase(fetch.words.begin(), fetch.words.begin() + static_cast<ptrdiff_t>(count));
+  fetch.left = {piece.end(), fetch.left.count - piece.count};
+  fetch.at = Later();
+  arrivals_.push_back({piece, zero});
+  // Any order: RDMA completions of one lane come as they like.
+  std::swap(arrivals_.back(), arrivals_[random.Below(arrivals_.size())]);
+}
+
+size_t Lane::Reap(std::span<Arrival> out) {
+  network_.world.Yield();
+  Law(!closed_, "a closed lane is not reaped", 0);
+  size_t count = 0;
+  while (count < out.size() && !arrivals_.empty()) {
+    const Arrival arrival = arrivals_.back();
+    arrivals_.pop_back();
+    for (PageIndex page = arrival.run.first; page < arrival.run.end(); ++page) {
+      network_.memory.SetOwner(page, nullptr);
+    }
+    out[count++] = arrival;
+  }
+  return count;
+}
+
+void Lane::Close() {
+  Law(!closed_, "a lane is closed once", 0);
+  network_.world.Yield();  // late bytes still land …
+  closed_ = true;          // … and from here on none does
+  for (const Fetch& fetch : fetches_) unanswered_.push_back(fetch.left);
+  for (const Arrival& arrival : arrivals_) unanswered_.push_back(arrival.run);
+  for (const PageRun& run : unanswered_) {
+    for (PageIndex page = run.first; page < run.end(); ++page) {
+      network_.memory.SetOwner(page, nullptr);
+    }
+  }
+  fetches_.clear();
+  arrivals_.clear();
+  network_.world.Yield();
+}
+
+std::span<const PageRun> Lane::Unanswered() const {
+  // Before Close this is what a careless caller would get: pieces that may still land.
+  if (closed_) return unanswered_;
+  const_cast<Lane*>(this)->unanswered_.clear();
+  for (const Fetch& fetch : fetches_) const_cast<Lane*>(this)->unanswered_.push_back(fetch.left);
+  return unanswered_;
+}
+
+ByteCount Lane::InFlight() const {
+  ByteCount total;
+  for (const Fetch& fetch : fetches_) total += network_.geometry.BytesOf(fetch.left);
+  for (const Arrival& arrival : arrivals_) total += network_.geometry.BytesOf(arrival.run);
+  return total;
+}
+
+ReadySet SimReactor::Ready() const {
+  ReadySet ready;
+  if (watches_faults_ && memory_.HasEvents()) ready.Add(ReadyToken::kFaults);
+  if (lane_ != nullptr && lane_->HasNews()) ready.Add(ReadyToken::kLane);
+  return ready;
+}
+
+ReadySet SimReactor::Wait(Nanos timeout) {
+  if (lane_ != nullptr) lane_->Flush();
+  world_.Yield();
+  const ReadySet ready = Ready();
+  sleeps_until_ = ready.empty() ? world_.Now() + timeout : Nanos(0);
+  return ready;
+}
+
+}  // namespace faultline::simulation
