@@ -26,6 +26,11 @@ double Number(const SummaryJson& object, const char* key) {
   return found != object.end() && found->is_number() ? found->get<double>() : 0;
 }
 
+std::string Word(const SummaryJson& object, const char* key, const char* otherwise) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : otherwise;
+}
+
 SummaryJson Object(const SummaryJson& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_object() ? *found : SummaryJson::object();
@@ -72,14 +77,16 @@ SummaryJson SourcePart(const SourceNumbers& numbers) {
 }
 
 SummaryJson MergeSummary(const SummaryJson& source, const SummaryJson& destination) {
-  SummaryJson merged = {{"result", source.value("result", std::string("paused"))},
+  SummaryJson merged = {{"result", Word(source, "result", "paused")},
                  {"mode", "post-copy"},
                  {"transport", "tcp"},
                  {"blackout_ms", Number(source, "blackout_ms")},
                  {"total_ms", Number(source, "total_ms")},
                  {"prepare_ms", Number(source, "prepare_ms")},
                  {"device_bytes", Number(source, "device_bytes")}};
-  for (const auto& [key, value] : destination.items()) merged[key] = value;
+  for (const auto& [key, value] : destination.items()) {
+    if (key != "result") merged[key] = value;
+  }
   merged["retries"] = Number(source, "retries") + Number(destination, "retries");
   merged["cpu_s"] = {{"source", Number(source, "cpu_s")},
                      {"destination", Number(destination, "cpu_s")}};
@@ -104,7 +111,7 @@ std::string DescribeSummary(const SummaryJson& summary) {
       "{:.0f} already there\n"
       "  latency  p50 {:.0f} us, p90 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, max {:.0f} us\n"
       "  cpu      source {:.2f} s, destination {:.2f} s\n",
-      summary.value("result", "unknown"), Number(summary, "guest_bytes") / kMebi,
+      Word(summary, "result", "unknown"), Number(summary, "guest_bytes") / kMebi,
       Number(summary, "data_bytes") / kMebi,
       Number(summary, "zero_pages") + Number(summary, "hole_pages"),
       Number(summary, "blackout_ms"), Number(summary, "total_ms"), Number(summary, "prepare_ms"),
