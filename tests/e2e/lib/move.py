@@ -35,6 +35,7 @@ class Move:
     def __init__(self, site: Site, machine=Machine(), **transfer):
         self.site, self.machine, self.transfer_options = site, machine, transfer
         self.stores = Stores(site)
+        site.new_guest()
         self.place = 1
         self.source = self.boot_source()
         self.destination = None

@@ -1,5 +1,6 @@
 """A node: one QEMU, source or destination, with its guest's console and its RAM files."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -31,6 +32,22 @@ class Machine:
         return sum(size for size, _ in self.ram)
 
 
+class Ended:
+    """A QEMU that ends may reset its sockets: that is the end of what they say, no error."""
+
+    def _read(self):
+        with contextlib.suppress(OSError, ValueError):
+            super()._read()
+
+
+class GuestConsole(Ended, Console):
+    pass
+
+
+class Observer(Ended, Qmp):
+    pass
+
+
 class Stores:
     """Where the RAM files of a site's nodes live: one mount a kind, made when first needed."""
 
@@ -59,7 +76,7 @@ class Node:
         ram = machine.ram if ram is None else ram
         huge_mib = 2 * sum(size for size, kind in ram if kind == "huge")
         self.ram_files = []
-        command = [os.path.join(GUESTS, "boot"), "--qemu", self._launcher(), "--guest", machine.guest]
+        command = [*self._open_cache(), os.path.join(GUESTS, "boot"), "--qemu", self._launcher(), "--guest", machine.guest]
         for index, (mib, kind) in enumerate(ram):
             path = stores.path(kind, f"{self.name}.ram{index}", huge_mib)
             command += ["--mem", mib, "--ram-file", path]
@@ -75,8 +92,8 @@ class Node:
         command += ["--", "-qmp", f"unix:{observer},server=on,wait=off", *extra]
         self.qemu = site.start(command, site.file(self.name + ".log"))
         site.callback(self._remove_files)
-        self.console = Console(site.file(self.name + ".com1"), self.qemu)
-        self.qmp = Qmp(observer, self.qemu)
+        self.console = GuestConsole(site.file(self.name + ".com1"), self.qemu)
+        self.qmp = Observer(observer, self.qemu)
         site.callback(self.qmp.close)
 
     def _launcher(self):
@@ -88,6 +105,10 @@ class Node:
             script.write(f'#!/bin/sh\nexec {path} --as {self.machine.user} "$@"\n')
         os.chmod(wrapper, 0o755)
         return wrapper
+
+    def _open_cache(self):
+        """Another user cannot read root's cache, where the guests are built: one of the site's own."""
+        return ["env", f"FAULTLINE_CACHE={self.site.file('cache')}"] if self.machine.user else []
 
     def _remove_files(self):
         for path in self.ram_files:

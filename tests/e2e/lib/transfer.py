@@ -22,19 +22,20 @@ def error_lines(text):
 
 class Transfer:
     def __init__(self, site: Site, source: Node, destination: Node, *, listen="127.0.0.1:0",
-                 via=None, receive_args=(), migrate_args=()):
+                 via=None, receive_args=(), migrate_args=(), verbose=True):
         """`via(address)` may put something between the two: it returns where `migrate` dials."""
         self.site, self.source, self.destination = site, source, destination
         self.listen, self.via = listen, via or (lambda address: address)
         self.receive_args, self.migrate_args = list(receive_args), list(migrate_args)
+        self.verbose = ["-v"] if verbose else []
+        self.files = {}
         self.receive = self.migrate = None
 
     def _common(self, node, side):
         """Its own state folder a side: two engines on one machine are two hosts to us."""
-        self.files = getattr(self, "files", {})
         self.files[side] = self.site.file(self.site.next_name(side + "-json"))
         return ["--qmp", node.qmp_path, "--state-dir", os.path.join(self.site.state_dir, side),
-                "--json", self.files[side], "-v"]
+                "--json", self.files[side], *self.verbose]
 
     def start_receive(self):
         self.receive = self.site.run_engine("receive", *self._common(self.destination, "receive"),
