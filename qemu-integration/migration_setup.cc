@@ -25,8 +25,6 @@ constexpr const char* kStreamName = "faultline-stream";
 
 /// Bytes per second: the stream carries devices only, and the engine paces what it carries.
 constexpr uint64_t kMaxBandwidth = uint64_t{1} << 36;
-/// QEMU stops the guest when it expects to send the rest in this time.
-constexpr uint64_t kDowntimeLimitMs = 20;
 
 constexpr Nanos kPollInterval = std::chrono::milliseconds(2);
 /// Events say so at once; a poll in between also finds what an event was lost for.
@@ -56,12 +54,6 @@ Result<bool> Reached(const MigrationState& state, std::string_view wanted) {
                           state.error.empty() ? "QEMU gives no reason" : state.error));
 }
 
-tl::unexpected<Error> TooLate(std::string_view status, std::string_view wanted, Nanos timeout) {
-  return Fail(ErrorKind::kTimeout,
-              fmt::format("QEMU's migration is still '{}' after {:.1f} s, not '{}'", status,
-                          std::chrono::duration<double>(timeout).count(), wanted));
-}
-
 }  // namespace
 
 Result<MigrationSetup> MigrationSetup::Apply(QmpClient& qmp) {
@@ -78,7 +70,7 @@ Result<MigrationSetup> MigrationSetup::Apply(QmpClient& qmp) {
     setup.capabilities_.push_back({{"capability", name}, {"state", state}});
     wanted.push_back({{"capability", name}, {"state", *wanted_state}});
   }
-  Json raised = {{"max-bandwidth", kMaxBandwidth}, {"downtime-limit", kDowntimeLimitMs}};
+  Json raised = {{"max-bandwidth", kMaxBandwidth}, {"downtime-limit", kDowntimeLimitsMs[0]}};
   // TLS inside the stream would speak to a QEMU that the engine stands between.
   if (!StringOf(Member(parameters, "tls-creds")).empty()) raised["tls-creds"] = "";
   setup.parameters_ = Json::object();
@@ -117,20 +109,25 @@ Result<MigrationState> QueryMigration(QmpClient& qmp) {
 
 Status WaitMigrationStatus(QmpClient& qmp, std::string_view wanted, Nanos timeout) {
   const Nanos deadline = Now() + timeout;
-  while (true) {
-    // No answer is no end: the destination's main thread may itself wait for a page.
-    const auto state = QueryMigration(qmp);
-    if (!state && state.error().kind != ErrorKind::kTimeout) return tl::unexpected(state.error());
-    FAULTLINE_ASSIGN(const bool reached, Reached(state.value_or(MigrationState{}), wanted));
-    if (reached) return {};
-    const Nanos left = deadline - Now();
-    if (left <= Nanos::zero()) return TooLate(state ? state->status : "silent", wanted, timeout);
+  std::string last = "silent";
+  for (Nanos left = timeout; left > Nanos::zero(); left = deadline - Now()) {
+    // The event first: during the blackout a question costs more than it tells.
     const auto event = qmp.WaitEvent("MIGRATION", std::min(left, kEventSlice));
-    if (event && StringOf(Member(event->data, "status")) == wanted) return {};
-    if (!event && event.error().kind != ErrorKind::kTimeout) {
-      return tl::unexpected(event.error());
-    }
+    if (!event && event.error().kind != ErrorKind::kTimeout) return tl::unexpected(event.error());
+    if (event) last = StringOf(Member(event->data, "status"));
+    if (last == wanted) return {};
+    if (event && !IsEnd(last)) continue;
+    const auto state = QueryMigration(qmp);
+    // No answer is no end: the destination's main thread may itself wait for a page.
+    if (!state && state.error().kind == ErrorKind::kTimeout) continue;
+    FAULTLINE_TRY(state);
+    last = state->status;
+    FAULTLINE_ASSIGN(const bool reached, Reached(*state, wanted));
+    if (reached) return {};
   }
+  return Fail(ErrorKind::kTimeout,
+              fmt::format("QEMU's migration is still '{}' after {:.1f} s, not '{}'", last,
+                          std::chrono::duration<double>(timeout).count(), wanted));
 }
 
 Result<std::string> RunState(QmpClient& qmp) {
@@ -150,6 +147,11 @@ Status WaitRunState(QmpClient& qmp, std::string_view wanted, Nanos timeout) {
     }
     std::this_thread::sleep_for(kPollInterval);
   }
+}
+
+Status AllowDowntime(QmpClient& qmp, uint64_t limit_ms) {
+  FAULTLINE_TRY(qmp.Execute("migrate-set-parameters", {{"downtime-limit", limit_ms}}));
+  return {};
 }
 
 std::optional<int64_t> TimeOfEvent(QmpClient& qmp, std::string_view name) {

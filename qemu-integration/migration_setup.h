@@ -2,6 +2,7 @@
 // back to what they were, the stream's descriptor, and waiting for a status.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +15,13 @@ namespace faultline {
 /// Without these nothing moves; late-block-activate is used where QEMU knows it.
 inline constexpr const char* kNeededCapabilities[] = {"x-ignore-shared", "events",
                                                       "pause-before-switchover", "return-path"};
+
+/// QEMU stops the guest when it expects to send the rest (a screen that is drawn on, dirty device
+/// memory) in this time. A short limit keeps that out of the blackout; a guest that draws faster
+/// than the link carries gets the next one, a second later each.
+inline constexpr uint64_t kDowntimeLimitsMs[] = {20, 100, 300, 1000, 2000};
+/// Applies to the migration under way, too.
+Status AllowDowntime(QmpClient& qmp, uint64_t limit_ms);
 
 class MigrationSetup {
  public:

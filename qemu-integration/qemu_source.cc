@@ -1,7 +1,9 @@
 // The source's half of qemu_vm.h.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <thread>
 #include <utility>
 
@@ -19,6 +21,8 @@ constexpr Nanos kResumePause = milliseconds(100);
 constexpr Nanos kCancelTimeout = seconds(10);
 constexpr Nanos kRunTimeout = seconds(5);
 constexpr Nanos kQuitTimeout = seconds(20);
+/// With one downtime limit, before the next.
+constexpr Nanos kPatience = seconds(1);
 constexpr Nanos kPollInterval = milliseconds(5);
 
 Nanos Now() { return std::chrono::steady_clock::now().time_since_epoch(); }
@@ -53,7 +57,16 @@ Status QemuSource::StartDeviceState(int stream_fd) {
 }
 
 Status QemuSource::WaitStopped(Nanos timeout) {
-  FAULTLINE_TRY(WaitMigrationStatus(*qmp_, "pre-switchover", timeout));
+  const Nanos deadline = Now() + timeout;
+  Status stopped;
+  for (const uint64_t limit_ms : kDowntimeLimitsMs) {
+    if (limit_ms != kDowntimeLimitsMs[0]) FAULTLINE_TRY(AllowDowntime(*qmp_, limit_ms));
+    const Nanos left = deadline - Now();
+    const bool last = limit_ms == *std::rbegin(kDowntimeLimitsMs);
+    stopped = WaitMigrationStatus(*qmp_, "pre-switchover", last ? left : std::min(left, kPatience));
+    if (stopped || stopped.error().kind != ErrorKind::kTimeout || Now() >= deadline) break;
+  }
+  FAULTLINE_TRY(stopped);
   // QEMU sends STOP before it waits in pre-switchover (migration_completion).
   stopped_at_ = TimeOfEvent(*qmp_, "STOP");
   return {};

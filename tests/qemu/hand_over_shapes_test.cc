@@ -4,12 +4,16 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "tests/qemu/hand_over_fixture.h"
 #include "tests/qemu/ram_mount.h"
 
 namespace faultline::test {
 namespace {
 
+using ::testing::HasSubstr;
 using Arguments = std::vector<std::string>;
 
 Arguments TwoNodes(const std::string& first, const std::string& second) {
@@ -30,6 +34,15 @@ class HandOverShapes : public HandOverTest {
     ASSERT_OK(destination_->Run());
     EXPECT_TRUE(Runs(destination_->description()));
     EXPECT_TRUE(StandsStill(source_->description()));
+  }
+
+  /// A disk that both sides open, as on shared storage. QEMU locks the image of a guest that
+  /// runs, so two running guests cannot have it.
+  std::string DiskImage() {
+    const std::string path = folder_.path() + "/disk.img";
+    std::ofstream(path, std::ios::app).close();
+    std::filesystem::resize_file(path, 64 << 20);
+    return fmt::format("if=none,id=d0,format=raw,file={},file.locking=on", path);
   }
 
   RamFile second_source_ram_;
@@ -85,7 +98,7 @@ TEST_P(HandOverShapes, AQemuOfAnotherUser) {
 
 TEST_P(HandOverShapes, AGuestWithDisksNetworkAndManyProcessors) {
   const Arguments devices = {"-smp",    "4",
-                             "-drive",  "if=none,id=d0,driver=null-co,size=64M",
+                             "-drive",  DiskImage(),
                              "-device", "virtio-blk-pci,drive=d0",
                              "-netdev", "user,id=n0",
                              "-device", "virtio-net-pci,netdev=n0",
@@ -93,6 +106,19 @@ TEST_P(HandOverShapes, AGuestWithDisksNetworkAndManyProcessors) {
   StartSource(SharedRam(source_ram_.path()) + Guest() + devices);
   StartDestination(SharedRam(destination_ram_.path()) + Guest() + devices);
   ExpectMoves();
+}
+
+TEST_P(HandOverShapes, TheDiskIsTheSourcesUntilTheDestinationRuns) {
+  const Arguments disk = {"-drive", DiskImage(), "-device", "virtio-blk-pci,drive=d0"};
+  StartSource(SharedRam(source_ram_.path()) + Guest() + disk);
+  StartDestination(SharedRam(destination_ram_.path()) + Guest() + disk);
+  Stop();
+  Load();
+  ExpectSourceRunsAgain();
+  const Status second = destination_->Run();
+  ASSERT_FALSE(second);
+  EXPECT_THAT(second.error().message, HasSubstr("lock"));
+  EXPECT_TRUE(Runs(source_->description()));
 }
 
 INSTANTIATE_FOR_EACH_QEMU(HandOverShapes);

@@ -189,6 +189,21 @@ TEST_P(HandOver, ResumeAfterTheDestinationDiedLoading) {
   ExpectSourceRunsAgain();
 }
 
+TEST_P(HandOver, AGuestThatDrawsFasterThanTheLinkCarriesIsStoppedAllTheSame) {
+  HandOverTest::StartSource(
+      SharedRam(source_ram_.path()) +
+      std::vector<std::string>{"-bios", WriteDrawingBios(folder_), "-device", "VGA"});
+  ASSERT_TRUE(Runs(source_->description()));
+  StartDestination();
+  Relay slow(300'000);
+  ASSERT_OK(destination_->StartDeviceState(slow.destination_end()));
+  ASSERT_OK(source_->StartDeviceState(slow.source_end()));
+  EXPECT_EQ(source_->WaitStopped(milliseconds(500)).error().kind, ErrorKind::kTimeout);
+  ASSERT_OK(source_->WaitStopped(seconds(20)));
+  ASSERT_OK(source_->ContinueDeviceState());
+  ASSERT_OK(source_->WaitCompleted(seconds(20)));
+}
+
 TEST_P(HandOver, AResumedGuestCanBeMovedAfterwards) {
   StartDestination();
   Stop();

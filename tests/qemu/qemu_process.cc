@@ -65,6 +65,17 @@ std::string Output(const std::string& command) {
   return text.substr(0, text.find('\n'));
 }
 
+/// `code` at f000:0000, and a jump to it at f000:fff0, where the CPU starts.
+std::string WriteBios(const TemporaryFolder& folder, const std::vector<unsigned char>& code) {
+  std::string image(65536, '\0');
+  const unsigned char reset[] = {0xEA, 0x00, 0x00, 0x00, 0xF0};
+  std::memcpy(image.data(), code.data(), code.size());
+  std::memcpy(image.data() + 0xFFF0, reset, sizeof reset);
+  const std::string path = fmt::format("{}/bios-{}.bin", folder.path(), NextNumber());
+  std::ofstream(path, std::ios::binary) << image;
+  return path;
+}
+
 }  // namespace
 
 TemporaryFolder::TemporaryFolder(const std::string& parent)
@@ -99,16 +110,22 @@ std::string QemuBinary(const std::string& version) {
 }
 
 std::string WriteCountingBios(const TemporaryFolder& folder) {
-  std::string image(65536, '\0');
-  // f000:0000  xor ax,ax; mov ds,ax; again: inc dword [0x8000]; jmp again
-  const unsigned char count[] = {0x31, 0xC0, 0x8E, 0xD8, 0x66, 0xFF, 0x06, 0x00, 0x80, 0xEB, 0xF9};
-  // f000:fff0, where the CPU starts: jmp f000:0000
-  const unsigned char reset[] = {0xEA, 0x00, 0x00, 0x00, 0xF0};
-  std::memcpy(image.data(), count, sizeof count);
-  std::memcpy(image.data() + 0xFFF0, reset, sizeof reset);
-  const std::string path = folder.path() + "/counting-bios.bin";
-  std::ofstream(path, std::ios::binary) << image;
-  return path;
+  // xor ax,ax; mov ds,ax; again: inc dword [0x8000]; jmp again
+  return WriteBios(folder, {0x31, 0xC0, 0x8E, 0xD8, 0x66, 0xFF, 0x06, 0x00, 0x80, 0xEB, 0xF9});
+}
+
+std::string WriteDrawingBios(const TemporaryFolder& folder) {
+  return WriteBios(folder, {
+                               0x31, 0xC0, 0x8E, 0xD8,                    // ds = 0
+                               0xBA, 0xC4, 0x03, 0xB8, 0x02, 0x0F, 0xEF,  // write to all planes
+                               0xBA, 0xCE, 0x03, 0xB8, 0x08, 0xFF, 0xEF,  // all bits of each
+                               0xB9, 0x00, 0xA0, 0x8E, 0xC1,              // es = a000
+                               0x66, 0xFF, 0x06, 0x00, 0x80,  // again: inc dword [0x8000]
+                               0x31, 0xFF,                    // xor di,di
+                               0xB9, 0x00, 0x80,              // mov cx,0x8000
+                               0xF3, 0xAB,                    // rep stosw
+                               0xEB, 0xF2,                    // jmp again
+                           });
 }
 
 QemuProcess::QemuProcess(const std::string& binary, std::vector<std::string> arguments)

@@ -44,6 +44,8 @@ std::string QemuBinary(const std::string& version);
 /// A BIOS of 64 KiB whose only act is to count in guest RAM, at kCounterAddress: a guest that
 /// shows whether it runs, starts in no time and touches one page.
 std::string WriteCountingBios(const TemporaryFolder& folder);
+/// The same, and it fills the screen (a VGA's window) over and over in between.
+std::string WriteDrawingBios(const TemporaryFolder& folder);
 inline constexpr uint64_t kCounterAddress = 0x8000;
 
 class QemuProcess {

@@ -6,13 +6,18 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <vector>
 
 namespace faultline::test {
 
-Relay::Relay() {
+Relay::Relay(uint64_t bytes_per_second) : bytes_per_second_(bytes_per_second) {
   EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, source_), 0);
   EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, destination_), 0);
+  const int narrow = 4096;
+  if (bytes_per_second > 0) {
+    EXPECT_EQ(setsockopt(source_[1], SOL_SOCKET, SO_SNDBUF, &narrow, sizeof narrow), 0);
+  }
   thread_ = std::thread([this] { Carry(); });
 }
 
@@ -51,9 +56,14 @@ void Relay::Carry() {
 
 bool Relay::CarryOne(int from, int to) {
   static thread_local std::vector<char> buffer(256 * 1024);
-  const ssize_t got = recv(from, buffer.data(), buffer.size(), 0);
+  const size_t piece = bytes_per_second_ > 0 ? 4096 : buffer.size();
+  const ssize_t got = recv(from, buffer.data(), piece, 0);
   if (got <= 0) return false;
   if (from == source_[0]) bytes_forward_ += static_cast<uint64_t>(got);
+  if (bytes_per_second_ > 0) {
+    const auto micros = static_cast<uint64_t>(got) * 1'000'000 / bytes_per_second_;
+    std::this_thread::sleep_for(std::chrono::microseconds(micros));
+  }
   for (ssize_t sent = 0; sent < got;) {
     const ssize_t now =
         send(to, buffer.data() + sent, static_cast<size_t>(got - sent), MSG_NOSIGNAL);

@@ -10,7 +10,8 @@ namespace faultline::test {
 
 class Relay {
  public:
-  Relay();
+  /// As slow as a link of that many bytes a second, with buffers of a few KiB; 0 is no limit.
+  explicit Relay(uint64_t bytes_per_second = 0);
   ~Relay();
   Relay(const Relay&) = delete;
   Relay& operator=(const Relay&) = delete;
@@ -28,6 +29,7 @@ class Relay {
   void Carry();
   bool CarryOne(int from, int to);
 
+  const uint64_t bytes_per_second_;
   int source_[2];
   int destination_[2];
   std::atomic<bool> stop_{false};
