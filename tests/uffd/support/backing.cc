@@ -76,7 +76,9 @@ std::string WhyUnavailable(BackingKind kind) {
   return "?";
 }
 
-HugePagePool::HugePagePool(int pages) : setting_(::open(kPoolSetting, O_RDWR | O_CLOEXEC)) {
+HugePagePool::HugePagePool(int pages) {
+  if (pages == 0) return;
+  setting_.Reset(::open(kPoolSetting, O_RDWR | O_CLOEXEC));
   if (!setting_.valid()) return;
   ::flock(setting_.get(), LOCK_EX);
   before_ = ReadPool(setting_.get());

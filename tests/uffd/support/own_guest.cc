@@ -17,7 +17,6 @@ namespace faultline::testing {
 
 namespace {
 
-using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
 
 int HugePagesOf(const std::vector<RegionPlan>& plans) {
@@ -108,10 +107,6 @@ void OwnGuest::AwaitFaultOn(PageIndex page) {
   const FaultBatch batch = NextBatch();
   ASSERT_EQ(batch.faults.size(), 1U);
   EXPECT_EQ(batch.faults[0].page, page);
-}
-
-bool StaysAsleep(const std::future<int>& load) {
-  return load.wait_for(50ms) == std::future_status::timeout;
 }
 
 int ValueOf(std::future<int>& load) { return load.get(); }

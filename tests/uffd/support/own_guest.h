@@ -2,6 +2,7 @@
 // userfaultfd, and reached a second time through the alias. Threads of the test are its vCPUs.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <future>
 #include <memory>
@@ -80,7 +81,10 @@ class OwnGuest : public OwnMemory {
 };
 
 /// True if the future is not ready for a while: its thread sleeps.
-bool StaysAsleep(const std::future<int>& load);
+template <class T>
+bool StaysAsleep(const std::future<T>& load) {
+  return load.wait_for(std::chrono::milliseconds(50)) == std::future_status::timeout;
+}
 /// The value; a test that hangs here is stopped by its time limit.
 int ValueOf(std::future<int>& load);
 
