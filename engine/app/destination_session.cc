@@ -257,8 +257,8 @@ ExitCode DestinationSession::GiveUp(const Error& error) {
       spdlog::warn("{}", done.error().message);
     }
   }
-  spdlog::error("receive: {}", error.message);
-  if (!fresh && !ran) spdlog::error("end the destination QEMU: it holds no guest that may run");
+  spdlog::error("receive: {}{}", error.message,
+                fresh || ran ? "" : "; end this QEMU, it holds no guest that may run");
   summary_ = MergeSummary({{"result", loaded ? "paused" : "failed"}},
                           pages_ ? pages_->Summary(numbers_) : SummaryJson::object());
   static_cast<void>(WriteSummary(options_.common.json_path, summary_));

@@ -84,14 +84,13 @@ ExitCode SourceSession::GiveUp(const Error& error) {
   if (relay_) relay_->Stop();
   const bool touched = phase() == SourcePhase::kSwitching;
   Advance(SourceEvent::kFailure);
-  spdlog::error("migrate: {}", error.message);
   Status resumed;
   if (touched) resumed = vm_.Resume();
   if (resumed.has_value()) {
-    spdlog::error("nothing changed: the guest runs here");
+    spdlog::error("migrate: {}; the guest runs on here", error.message);
   } else {
-    spdlog::error("the guest could not be resumed: {}; run `cont` in its monitor",
-                  resumed.error().message);
+    spdlog::error("migrate: {}; then resuming the guest failed: {}; run `cont` in its monitor",
+                  error.message, resumed.error().message);
   }
   link_->Stop();
   for (const auto& lane : lanes_) lane->Stop();

@@ -26,6 +26,11 @@ double Number(const SummaryJson& object, const char* key) {
   return found != object.end() && found->is_number() ? found->get<double>() : 0;
 }
 
+uint64_t Whole(const SummaryJson& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
+}
+
 std::string Word(const SummaryJson& object, const char* key, const char* otherwise) {
   const auto found = object.find(key);
   return found != object.end() && found->is_string() ? found->get<std::string>() : otherwise;
@@ -83,11 +88,11 @@ SummaryJson MergeSummary(const SummaryJson& source, const SummaryJson& destinati
                  {"blackout_ms", Number(source, "blackout_ms")},
                  {"total_ms", Number(source, "total_ms")},
                  {"prepare_ms", Number(source, "prepare_ms")},
-                 {"device_bytes", Number(source, "device_bytes")}};
+                 {"device_bytes", Whole(source, "device_bytes")}};
   for (const auto& [key, value] : destination.items()) {
     if (key != "result") merged[key] = value;
   }
-  merged["retries"] = Number(source, "retries") + Number(destination, "retries");
+  merged["retries"] = Whole(source, "retries") + Whole(destination, "retries");
   merged["cpu_s"] = {{"source", Number(source, "cpu_s")},
                      {"destination", Number(destination, "cpu_s")}};
   return merged;
@@ -110,7 +115,7 @@ std::string DescribeSummary(const SummaryJson& summary) {
       "  faults   {:.0f}: {:.0f} fetched on demand, {:.0f} joined the pusher, {:.0f} zero, "
       "{:.0f} already there\n"
       "  latency  p50 {:.0f} us, p90 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, max {:.0f} us\n"
-      "  cpu      source {:.2f} s, destination {:.2f} s\n",
+      "  cpu      source {:.2f} s, destination {:.2f} s",
       Word(summary, "result", "unknown"), Number(summary, "guest_bytes") / kMebi,
       Number(summary, "data_bytes") / kMebi,
       Number(summary, "zero_pages") + Number(summary, "hole_pages"),

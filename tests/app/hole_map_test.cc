@@ -5,7 +5,7 @@
 namespace faultline {
 namespace {
 
-PageRun Run(uint64_t first, uint64_t count) { return {PageIndex(first), PageCount(count)}; }
+PageRun Pages(uint64_t first, uint64_t count) { return {PageIndex(first), PageCount(count)}; }
 
 /// Two regions of four pages each.
 Geometry TwoRegions() {
@@ -15,23 +15,23 @@ Geometry TwoRegions() {
 }
 
 TEST(HoleMapTest, WithoutDataEachRegionIsOneHole) {
-  EXPECT_EQ(HolesBetween(TwoRegions(), {}), (std::vector{Run(0, 4), Run(4, 4)}));
+  EXPECT_EQ(HolesBetween(TwoRegions(), {}), (std::vector{Pages(0, 4), Pages(4, 4)}));
 }
 
 TEST(HoleMapTest, FullRegionsHaveNoHole) {
-  const std::vector data{Run(0, 4), Run(4, 4)};
+  const std::vector data{Pages(0, 4), Pages(4, 4)};
   EXPECT_TRUE(HolesBetween(TwoRegions(), data).empty());
 }
 
 TEST(HoleMapTest, HolesLieBeforeBetweenAndBehindTheData) {
-  const std::vector data{Run(1, 1), Run(3, 1), Run(5, 2)};
+  const std::vector data{Pages(1, 1), Pages(3, 1), Pages(5, 2)};
   EXPECT_EQ(HolesBetween(TwoRegions(), data),
-            (std::vector{Run(0, 1), Run(2, 1), Run(4, 1), Run(7, 1)}));
+            (std::vector{Pages(0, 1), Pages(2, 1), Pages(4, 1), Pages(7, 1)}));
 }
 
 TEST(HoleMapTest, NoHoleCrossesFromOneRegionIntoTheNext) {
-  const std::vector data{Run(0, 2), Run(6, 2)};
-  EXPECT_EQ(HolesBetween(TwoRegions(), data), (std::vector{Run(2, 2), Run(4, 2)}));
+  const std::vector data{Pages(0, 2), Pages(6, 2)};
+  EXPECT_EQ(HolesBetween(TwoRegions(), data), (std::vector{Pages(2, 2), Pages(4, 2)}));
 }
 
 }  // namespace
