@@ -82,6 +82,11 @@ uint64_t GuestRam::Hash() const {
   return hash;
 }
 
+bool IsFilledWith(std::span<const std::byte> bytes, std::byte value) {
+  return bytes.front() == value &&
+         std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
+
 SourceGuest::SourceGuest(const Geometry& geometry, uint64_t seed)
     : ram_(geometry), presence_(geometry.page_count()) {
   Random random(seed);

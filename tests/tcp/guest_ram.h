@@ -46,6 +46,9 @@ class GuestRam {
   std::unique_ptr<RamWindow> window_;
 };
 
+/// Every byte is `value`. Quick, under the sanitizers too.
+bool IsFilledWith(std::span<const std::byte> bytes, std::byte value);
+
 /// A source's guest: data pages, zero pages, and holes that only the reader may touch.
 class SourceGuest final : public PageReader {
  public:

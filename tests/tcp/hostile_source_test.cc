@@ -29,7 +29,7 @@ class HostileSource : public testing::TestWithParam<LaneParameter> {
     uint64_t touched = 0;
     for (uint64_t page = 0; page < SmallGeometry().page_count().value(); ++page) {
       const std::span<std::byte> bytes = lane_->ram().Page(PageIndex(page));
-      const bool untouched = std::ranges::count(bytes, kUntouched) == std::ssize(bytes);
+      const bool untouched = IsFilledWith(bytes, kUntouched);
       touched += untouched || run.Contains(PageIndex(page)) ? 0U : 1U;
     }
     return touched;

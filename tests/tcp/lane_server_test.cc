@@ -121,7 +121,10 @@ TEST_P(LaneServerTest, StopEndsAServerThatWaitsForAPeerWhoDoesNotRead) {
 
 TEST_P(LaneServerTest, TellsItsOwnerOnceThatItEnded) {
   std::atomic<int> told{0};
-  NewServer({.spin = std::chrono::microseconds(50), .on_end = [&] { ++told; }});
+  LaneServer::Options options;
+  options.spin = std::chrono::microseconds(50);
+  options.on_end = [&] { ++told; };
+  NewServer(std::move(options));
   client_.Reset();
   ASSERT_TRUE(WaitForEnd());
   server_->Stop();

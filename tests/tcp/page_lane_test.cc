@@ -11,14 +11,15 @@ namespace {
 
 class PageLane : public testing::TestWithParam<LaneParameter> {
  protected:
-  /// A lane to a server of `guest`.
-  DestinationLane Serve(SourceGuest& guest) {
+  /// A lane to a server of a new guest.
+  DestinationLane Serve(const Geometry& geometry, uint64_t seed) {
     SocketPair sockets = Connect(std::get<1>(GetParam()));
-    server_ = std::make_unique<LaneServer>(std::move(sockets.source), guest.MakeServer());
-    return DestinationLane(std::get<0>(GetParam()), guest.ram().geometry(),
-                           std::move(sockets.destination));
+    guest_ = std::make_unique<SourceGuest>(geometry, seed);
+    server_ = std::make_unique<LaneServer>(std::move(sockets.source), guest_->MakeServer());
+    return DestinationLane(std::get<0>(GetParam()), geometry, std::move(sockets.destination));
   }
 
+  std::unique_ptr<SourceGuest> guest_;
   std::unique_ptr<LaneServer> server_;
 };
 INSTANTIATE_TEST_SUITE_P(Lanes, PageLane, EveryLane(), NameOf);
@@ -31,7 +32,7 @@ uint64_t WrongPages(DestinationLane& lane, const GuestRam& source) {
       const std::span<std::byte> landed = lane.ram().Page(page);
       const std::span<std::byte> sent = source.Page(page);
       const bool sent_zero = IsAllZero(sent);
-      const bool untouched = std::ranges::count(landed, kUntouched) == std::ssize(landed);
+      const bool untouched = IsFilledWith(landed, kUntouched);
       const bool right = arrival.zero ? sent_zero && untouched : std::ranges::equal(landed, sent);
       wrong += right ? 0U : 1U;
     }
@@ -52,10 +53,9 @@ std::vector<int> ArrivalsPerPage(const DestinationLane& lane, const Geometry& ge
 TEST_P(PageLane, RandomRunsOverAllRegionsLandRightAndOnce) {
   const uint64_t seed = Seed();
   Random random(seed);
-  SourceGuest guest(MixedGeometry(), seed);
-  DestinationLane lane = Serve(guest);
+  DestinationLane lane = Serve(MixedGeometry(), seed);
   ASSERT_TRUE(lane.FetchAll(RandomCover(MixedGeometry(), random)));
-  EXPECT_EQ(WrongPages(lane, guest.ram()), 0U);
+  EXPECT_EQ(WrongPages(lane, guest_->ram()), 0U);
   EXPECT_EQ(std::ranges::count(ArrivalsPerPage(lane, MixedGeometry()), 1),
             std::ssize(ArrivalsPerPage(lane, MixedGeometry())));
   lane.channel().Close();
@@ -63,30 +63,27 @@ TEST_P(PageLane, RandomRunsOverAllRegionsLandRightAndOnce) {
 }
 
 TEST_P(PageLane, HundredsOfRequestsAreOnTheirWayAtOnce) {
-  SourceGuest guest(MixedGeometry(), Seed());
-  DestinationLane lane = Serve(guest);
+  DestinationLane lane = Serve(MixedGeometry(), Seed());
   const size_t room = lane.channel().Room();
   ASSERT_GE(room, 256U);
   for (uint64_t page = 0; page < room; ++page) lane.Post({PageIndex(page), PageCount(1)});
   EXPECT_EQ(lane.channel().Room(), 0U);
   ASSERT_TRUE(lane.PumpUntilPages(room));
-  EXPECT_EQ(WrongPages(lane, guest.ram()), 0U);
+  EXPECT_EQ(WrongPages(lane, guest_->ram()), 0U);
   EXPECT_EQ(lane.channel().Room(), room);
 }
 
 TEST_P(PageLane, SinglePagesGoAndComeOneByOne) {
-  SourceGuest guest(SmallGeometry(), Seed());
-  DestinationLane lane = Serve(guest);
+  DestinationLane lane = Serve(SmallGeometry(), Seed());
   for (uint64_t page = 0; page < SmallGeometry().page_count().value(); ++page) {
     lane.Post({PageIndex(page), PageCount(1)});
     ASSERT_TRUE(lane.PumpUntilPages(page + 1));
   }
-  EXPECT_EQ(WrongPages(lane, guest.ram()), 0U);
+  EXPECT_EQ(WrongPages(lane, guest_->ram()), 0U);
 }
 
 TEST_P(PageLane, WireBytesCountEveryByteOfBothDirections) {
-  SourceGuest guest(SmallGeometry(), Seed());
-  DestinationLane lane = Serve(guest);
+  DestinationLane lane = Serve(SmallGeometry(), Seed());
   ASSERT_TRUE(lane.FetchAll({{PageIndex(0), PageCount(64)}, {PageIndex(64), PageCount(1)}}));
   lane.channel().Close();
   server_->Stop();
@@ -97,12 +94,11 @@ TEST_P(PageLane, WireBytesCountEveryByteOfBothDirections) {
 }
 
 TEST_P(PageLane, ALaneOfTheNextGenerationWorksOnTheSameReactor) {
-  SourceGuest guest(SmallGeometry(), Seed());
-  DestinationLane lane = Serve(guest);
+  DestinationLane lane = Serve(SmallGeometry(), Seed());
   ASSERT_TRUE(lane.FetchAll({{PageIndex(0), PageCount(8)}}));
   lane.channel().Close();
   SocketPair again = Connect(std::get<1>(GetParam()));
-  LaneServer server(std::move(again.source), guest.MakeServer());
+  LaneServer server(std::move(again.source), guest_->MakeServer());
   auto next = lane.reactor().OpenLane(std::move(again.destination), lane.ram().window());
   next->Post({PageIndex(8), PageCount(8)});
   std::array<Arrival, 8> arrivals;

@@ -109,7 +109,7 @@ TEST_F(ReplyStreamTest, ZeroPagesAreReportedAndNothingLandsInThem) {
   EXPECT_FALSE(arrivals[1].zero);
   EXPECT_EQ(arrivals[2].run, (PageRun{PageIndex(2), PageCount(2)}));
   EXPECT_TRUE(arrivals[2].zero);
-  EXPECT_EQ(std::ranges::count(ram_.Page(PageIndex(0)), std::byte{0xA5}), 4096);
+  EXPECT_TRUE(IsFilledWith(ram_.Page(PageIndex(0)), std::byte{0xA5}));
 }
 
 TEST_F(ReplyStreamTest, ARunOfSixtyFourPagesMayHaveEveryBitSet) {
@@ -177,8 +177,8 @@ TEST_F(ReplyStreamTest, RandomBytesNeverLandOutsideWhatWasAskedFor) {
     }
     Feed(replies, stream, [&] { return 1 + random() % 5000; });
   }
-  EXPECT_EQ(std::ranges::count(ram_.Page(PageIndex(9)), std::byte{0xA5}), 4096);
-  EXPECT_EQ(std::ranges::count(ram_.Page(PageIndex(12)), std::byte{0xA5}), 4096);
+  EXPECT_TRUE(IsFilledWith(ram_.Page(PageIndex(9)), std::byte{0xA5}));
+  EXPECT_TRUE(IsFilledWith(ram_.Page(PageIndex(12)), std::byte{0xA5}));
 }
 
 TEST_F(ReplyStreamTest, UnansweredIsWhatWasPostedAndNotReaped) {
