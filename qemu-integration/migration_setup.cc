@@ -26,6 +26,7 @@ constexpr const char* kStreamName = "faultline-stream";
 /// Bytes per second: the stream carries devices only, and the engine paces what it carries.
 constexpr uint64_t kMaxBandwidth = uint64_t{1} << 36;
 
+constexpr Nanos kShortestQuestion = std::chrono::milliseconds(200);
 constexpr Nanos kPollInterval = std::chrono::milliseconds(2);
 /// Events say so at once; a poll in between also finds what an event was lost for.
 constexpr Nanos kEventSlice = std::chrono::milliseconds(100);
@@ -102,8 +103,8 @@ bool MigrationState::under_way() const {
   return !status.empty() && status != "none" && !IsEnd(status);
 }
 
-Result<MigrationState> QueryMigration(QmpClient& qmp) {
-  FAULTLINE_ASSIGN(const Json answer, qmp.Execute("query-migrate"));
+Result<MigrationState> QueryMigration(QmpClient& qmp, Nanos timeout) {
+  FAULTLINE_ASSIGN(const Json answer, qmp.Execute("query-migrate", Json::object(), timeout));
   return MigrationState{StringOf(Member(answer, "status")), StringOf(Member(answer, "error-desc"))};
 }
 
@@ -117,7 +118,7 @@ Status WaitMigrationStatus(QmpClient& qmp, std::string_view wanted, Nanos timeou
     if (event) last = StringOf(Member(event->data, "status"));
     if (last == wanted) return {};
     if (event && !IsEnd(last)) continue;
-    const auto state = QueryMigration(qmp);
+    const auto state = QueryMigration(qmp, std::clamp(left, kShortestQuestion, kQmpCommandTimeout));
     // No answer is no end: the destination's main thread may itself wait for a page.
     if (!state && state.error().kind == ErrorKind::kTimeout) continue;
     FAULTLINE_TRY(state);

@@ -48,7 +48,7 @@ struct MigrationState {
   /// A migration that still holds the guest or the stream.
   [[nodiscard]] bool under_way() const;
 };
-Result<MigrationState> QueryMigration(QmpClient& qmp);
+Result<MigrationState> QueryMigration(QmpClient& qmp, Nanos timeout = kQmpCommandTimeout);
 
 /// Waits until the migration has status `wanted`. Errors: kRefused with QEMU's reason if it ends
 /// otherwise, kTimeout.

@@ -23,6 +23,8 @@ constexpr Nanos kRunTimeout = seconds(5);
 constexpr Nanos kQuitTimeout = seconds(20);
 /// With one downtime limit, before the next.
 constexpr Nanos kPatience = seconds(1);
+/// A wait that is over already still looks once.
+constexpr Nanos kShortest = milliseconds(1);
 constexpr Nanos kPollInterval = milliseconds(5);
 
 Nanos Now() { return std::chrono::steady_clock::now().time_since_epoch(); }
@@ -49,6 +51,8 @@ Status QemuSource::StartDeviceState(int stream_fd) {
   FAULTLINE_ASSIGN(setup_, MigrationSetup::Apply(*qmp_));
   qmp_->ForgetEvents();
   stopped_at_.reset();
+  limit_ = 0;
+  next_limit_at_ = Now() + kPatience;
   FAULTLINE_ASSIGN(const std::string uri, PassStream(*qmp_, stream_fd));
   const auto started = qmp_->Execute("migrate", {{"uri", uri}});
   if (started) return {};
@@ -58,18 +62,25 @@ Status QemuSource::StartDeviceState(int stream_fd) {
 
 Status QemuSource::WaitStopped(Nanos timeout) {
   const Nanos deadline = Now() + timeout;
-  Status stopped;
-  for (const uint64_t limit_ms : kDowntimeLimitsMs) {
-    if (limit_ms != kDowntimeLimitsMs[0]) FAULTLINE_TRY(AllowDowntime(*qmp_, limit_ms));
-    const Nanos left = deadline - Now();
-    const bool last = limit_ms == *std::rbegin(kDowntimeLimitsMs);
-    stopped = WaitMigrationStatus(*qmp_, "pre-switchover", last ? left : std::min(left, kPatience));
-    if (stopped || stopped.error().kind != ErrorKind::kTimeout || Now() >= deadline) break;
+  while (true) {
+    const Nanos slice = std::min(deadline, next_limit_at_) - Now();
+    const Status stopped = WaitMigrationStatus(*qmp_, "pre-switchover", std::max(slice, kShortest));
+    if (stopped) break;
+    if (stopped.error().kind != ErrorKind::kTimeout || Now() >= deadline) return stopped;
+    FAULTLINE_TRY(AllowMoreDowntime());
   }
-  FAULTLINE_TRY(stopped);
   // QEMU sends STOP before it waits in pre-switchover (migration_completion).
-  stopped_at_ = TimeOfEvent(*qmp_, "STOP");
+  if (const auto time = TimeOfEvent(*qmp_, "STOP")) stopped_at_ = time;
   return {};
+}
+
+Status QemuSource::AllowMoreDowntime() {
+  if (limit_ + 1 == std::size(kDowntimeLimitsMs)) {
+    next_limit_at_ = Nanos::max();
+    return {};
+  }
+  next_limit_at_ = Now() + kPatience;
+  return AllowDowntime(*qmp_, kDowntimeLimitsMs[++limit_]);
 }
 
 Status QemuSource::ContinueDeviceState() {

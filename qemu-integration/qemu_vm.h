@@ -15,6 +15,7 @@
 // Threads: one per object. Every call is bounded.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -51,6 +52,7 @@ class QemuSource final : public SourceVm {
  private:
   QemuSource(std::unique_ptr<QmpClient> qmp, QemuFacts facts, std::vector<Finding> findings);
 
+  Status AllowMoreDowntime();
   Status TryResume();
   Status EndMigration();
   Status RunAgain();
@@ -61,6 +63,8 @@ class QemuSource final : public SourceVm {
   VmDescription description_;
   std::optional<MigrationSetup> setup_;  ///< what to put back on Resume
   std::optional<int64_t> stopped_at_;
+  size_t limit_ = 0;        ///< of kDowntimeLimitsMs, the one that holds
+  Nanos next_limit_at_{0};  ///< when the next one will
 };
 
 class QemuDestination final : public DestinationVm {
