@@ -179,7 +179,10 @@ Result<int64_t> InjectCall(const TargetProcess& target, const RemoteCall& call, 
   const int pid = target.pid();
   const std::string memory_path = fmt::format("/proc/{}/mem", pid);
   const UniqueFd memory(::open(memory_path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!memory.valid()) return SystemFailure("open " + memory_path, errno);
+  if (!memory.valid()) {
+    return SystemFailure(fmt::format("open {} (ESRCH: its main thread has ended)", memory_path),
+                         errno);
+  }
   FAULTLINE_ASSIGN(const uint64_t instruction, FindCallInstruction(pid, memory.get()));
   FAULTLINE_ASSIGN(const TargetThreads threads, TargetThreads::Of(pid));
 

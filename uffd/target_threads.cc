@@ -37,17 +37,6 @@ Preference PreferenceOf(const std::filesystem::path& task) {
   return unseen ? Preference::kAsleep : Preference::kBusy;
 }
 
-/// Threads that have ended but are still listed: a main thread may end before its process does.
-bool HasEnded(const std::filesystem::path& task) {
-  std::ifstream file(task / "stat");
-  std::string line;
-  std::getline(file, line);
-  const size_t name_end = line.rfind(')');
-  if (name_end == std::string::npos || name_end + 2 >= line.size()) return true;
-  const char state = line[name_end + 2];
-  return state == 'Z' || state == 'X';
-}
-
 bool IsFiltered(int pid) {
   std::ifstream file(fmt::format("/proc/{}/status", pid));
   for (std::string line; std::getline(file, line);) {
@@ -76,7 +65,6 @@ Result<TargetThreads> TargetThreads::Of(int pid) {
   const std::filesystem::path tasks = fmt::format("/proc/{}/task", pid);
   for (std::filesystem::directory_iterator it(tasks, error), end; !error && it != end;
        it.increment(error)) {
-    if (HasEnded(it->path())) continue;
     const std::string name = it->path().filename();
     int thread = 0;
     std::from_chars(name.data(), name.data() + name.size(), thread);
