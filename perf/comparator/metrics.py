@@ -30,12 +30,10 @@ class Beats:
     def rate(self, begin, end):
         return sink.rate(self.records, begin, end)
 
-    def gap_around(self, when):
-        """From the last beat before to the first one at or after, in ms."""
+    def around(self, when):
+        """Times of the last beat before and of the first one at or after."""
         after = bisect.bisect_left(self.times, when)
-        if after in (0, len(self.times)):
-            return None
-        return (self.times[after] - self.times[after - 1]) / 1e6
+        return self.times[max(after - 1, 0)], self.times[min(after, len(self.times) - 1)]
 
     def longest_gap_ms(self, begin, end):
         return sink.longest_gap(self.records, begin, end)[0]
@@ -63,7 +61,16 @@ def brownout_ms(bins, base):
     return slow * BIN_MS
 
 
-def of_beats(beats, moved, resumed_ns, last_ns):
+def blackout(beats, start, stop_ns, resume_ns):
+    """Last beat at the source to first one at the destination, and its parts by QEMU's own events:
+    the beats themselves are read every millisecond only."""
+    last, first = beats.around(resume_ns)
+    return {"blackout_ms": (first - last) / 1e6, "stop_at_ms": (stop_ns - start) / 1e6,
+            "stop_to_resume_ms": (resume_ns - stop_ns) / 1e6,
+            "resume_to_beat_ms": (first - resume_ns) / 1e6}
+
+
+def of_beats(beats, moved, stop_ns, resume_ns, last_ns):
     """Everything that the heartbeats tell; `last_ns` is when watching ended."""
     start, end = moved.start_ns, moved.end_ns
     base = beats.rate(start - int(BASE_SECONDS * 1e9), start)
@@ -71,7 +78,7 @@ def of_beats(beats, moved, resumed_ns, last_ns):
     after = min(end + int(AFTER_SECONDS * 1e9), last_ns)
     bins = beats.bins(start, last_ns)
     return {
-        "blackout_ms": beats.gap_around(resumed_ns),
+        **blackout(beats, start, stop_ns, resume_ns),
         "longest_stall_ms": beats.longest_gap_ms(start, last_ns),
         "lost_work_ms": beats.lost_ms(start, after, base),
         "lost_work_fastest_ms": beats.lost_ms(start, after, fastest),

@@ -91,9 +91,9 @@ def is_leftover(name, prefix):
     return name.startswith(prefix) and digits.isdigit() and not os.path.exists(f"/proc/{digits}")
 
 
-def sweep_folders():
+def sweep_folders(ram_dir):
     """What a comparison that was killed has left in memory or on disk."""
-    for parent in ("/dev/shm", "/tmp"):
+    for parent in (ram_dir, "/tmp"):
         for name in os.listdir(parent):
             if is_leftover(name, RUN_PREFIX):
                 shutil.rmtree(os.path.join(parent, name), ignore_errors=True)

@@ -16,6 +16,9 @@ FIGURES = [
     ("lost_work_watched_ms", "lost work, ms (to the end of watching)"),
     ("brownout_ms", "brownout, ms"),
     ("blackout_ms", "blackout, ms (beat to beat)"),
+    ("stop_to_resume_ms", "… of it from STOP to RESUME"),
+    ("resume_to_beat_ms", "… of it from RESUME to the first beat"),
+    ("stop_at_ms", "start of the move to STOP, ms"),
     ("total_ms", "total, ms"),
     ("total_wall_ms", "total, ms (harness's clock)"),
     ("cpu_s", "CPU, s (all)"),
@@ -45,11 +48,15 @@ LATENCIES = [
 ]
 
 
+def _short(value):
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def _spread(values):
     values = [v for v in values if v is not None]
     if not values:
         return "-"
-    return f"{statistics.median(values):.4g} [{min(values):.4g}–{max(values):.4g}]"
+    return f"{_short(statistics.median(values))} [{_short(min(values))}–{_short(max(values))}]"
 
 
 def _ratio(found):
@@ -91,9 +98,9 @@ def _counts(runs):
 
 
 def table(title, ours, theirs, version):
-    lines = [title, f"{'':44}{'faultline':>28}{'QEMU':>28}{'ratio':>8}  {'95 %':<13}goal"]
+    lines = [title, f"{'':44}{'faultline':>30}{'QEMU':>30}{'ratio':>8}  {'95 %':<13}goal"]
     for _, text, a, b, found, goal in compare(ours, theirs, version):
-        lines.append(f"{text:44}{a:>28}{b:>28}{_ratio(found):>8}  {_span(found):<13}{goal}")
+        lines.append(f"{text:44}{a:>30}{b:>30}{_ratio(found):>8}  {_span(found):<13}{goal}")
     lines += [f"  faultline: {_counts(ours)}", f"  QEMU:      {_counts(theirs)}"]
     return "\n".join(lines)
 
@@ -115,5 +122,5 @@ def one_line(run):
     if run["invalid"]:
         return f"{head}INVALID: {run['invalid']}"
     return (f"{head}total {run['total_ms']:5.0f}  stall {run['longest_stall_ms']:5.0f}  blackout "
-            f"{run['blackout_ms'] or -1:4.0f}  lost {run['lost_work_ms']:5.0f} ms  stalls p99 "
+            f"{run['blackout_ms']:4.0f}  lost {run['lost_work_ms']:5.0f} ms  stalls p99 "
             f"{run['first_touch']['stalled_us']['p99'] or 0:6.0f} µs")

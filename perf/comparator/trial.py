@@ -78,12 +78,13 @@ def _measure(config, contender, scope, folder, run):
     beats = metrics.Beats(log)
     run["beats"] = {"count": len(beats.records), "missing": beats.missing,
                     "violations": [text for _, text in beats.violations][:5]}
-    run.update(metrics.of_beats(beats, moved, destination.qmp.last("RESUME"), last_ns))
+    stop_ns, resume_ns = source.qmp.last("STOP"), destination.qmp.last("RESUME")
+    run.update(metrics.of_beats(beats, moved, stop_ns, resume_ns, last_ns))
     run["invalid"] = _what_is_wrong(run, errors, source, destination, beats)
 
 
 def _boot(config, contender, scope, folder, fifo, link):
-    shm = scope.folder("/dev/shm", f"ram{os.path.basename(folder)}")
+    shm = scope.folder(config.ram_dir, f"ram{os.path.basename(folder)}")
     shared = contender.ram == "shared"
     sides = (("source", link.source_netns), ("destination", link.destination_netns))
     return [Guest(scope, config, side, folder, os.path.join(shm, side) if shared else None,
