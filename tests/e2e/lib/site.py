@@ -147,7 +147,8 @@ class Site(Scope):
         with open(self.file(name + ".out"), "ab") as out:
             child = self.start([self.engine, command, *arguments], self.file(name + ".err"),
                                stdout=out, netns=netns)
-        child.out = lambda path=out.name: _text(path)
+        child.out = lambda: _text(out.name)
+        child.send = lambda number: child.status is None and os.kill(child.pid, number)
         return child
 
     # -- heartbeats --------------------------------------------------------------------------

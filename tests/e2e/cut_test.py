@@ -1,0 +1,161 @@
+"""The link breaks: at every message before the commit, and in every way after it."""
+
+import signal
+import time
+
+from comparator.processes import wait_until
+
+from lib.move import Broken, Move, require
+from lib.node import Machine
+from lib.proxy import Proxy
+from lib.refusal import clean, one_line, source_runs_on
+from lib.scenario import add, scenario
+
+MACHINE = Machine(ram=((96, "tmpfs"),), append="pattern=random")
+MESSAGES_MAX = 80
+CUT_SECONDS = 25
+# Slow enough that pages are missing for seconds after the commit.
+SLOW = ["--max-bandwidth", "30MiB"]
+
+
+def attempt(move, number):
+    """One try whose connections are all closed instead of message `number`; later ones pass. Returns
+    that message; None if the move committed before."""
+    destination = move.boot_destination()
+    before = move.descriptors()
+    proxy = Proxy(move.site)
+    proxy.decide = lambda m: m.number == number and "Go" not in (x.name for x in proxy.seen)
+    transfer = move.transfer(via=proxy.between)
+    transfer.start()
+    wait_until(lambda: proxy.cuts or "Go" in proxy.names(), 60, f"message {number}")
+    if not proxy.cuts:
+        return None
+    what = f"cut instead of {proxy.cuts[0]}"
+    status = transfer.migrate.wait(CUT_SECONDS)
+    if number == 1:
+        # Nobody had said who they are: `receive` waits on, until it is told not to.
+        require(transfer.receive.wait(1) is None, f"{what}: receive gave up:\n{transfer.logs()}")
+        transfer.receive.send(signal.SIGINT)
+    codes = status, transfer.receive.wait(CUT_SECONDS)
+    if codes != (1, 1):
+        raise Broken(f"{what}: migrate exited with {codes[0]}, receive with {codes[1]}\n{transfer.logs()}")
+    one_line(transfer.migrate, f"migrate, {what}")
+    one_line(transfer.receive, f"receive, {what}")
+    source_runs_on(move, what)
+    clean(move, before, what)
+    require(not destination.console.lines, f"{what}: the guest ran there: {destination.console.lines}")
+    destination.end()
+    proxy.close()
+    return proxy.cuts[0]
+
+
+def cut_at_every_message(qemu, step):
+    def body(site):
+        move = Move(site, Machine(qemu=qemu, ram=MACHINE.ram, append=MACHINE.append))
+        move.ready()
+        move.destination.end()
+        done = []
+        for number in range(1, MESSAGES_MAX, step):
+            message = attempt(move, number)
+            if message is None:
+                break
+            done.append(message)
+        print(f"{len(done)} cuts: {', '.join(map(str, done))}")
+        names = {message.name for message in done}
+        wanted = {"Preamble", "PreambleReply", "Hello", "Welcome", "ExtentsDone", "Prepared",
+                  "DeviceState", "Stopped"}
+        require(step > 1 or wanted <= names, f"never cut at {wanted - names}")
+
+    return body
+
+
+add("cut.at_every_message_before_the_commit_on_qemu_7.2", cut_at_every_message("7.2", 1), seconds=280)
+add("cut.at_every_third_message_before_the_commit_on_qemu_10.0", cut_at_every_message("10.0", 3))
+
+
+class Survivor:
+    """A move over a proxy that loses connections after the commit; it completes anyway."""
+
+    def __init__(self, site, decide, only=None, pages=False, migrate_args=SLOW, qemu="7.2"):
+        self.move = Move(site, Machine(qemu=qemu, ram=MACHINE.ram, append=MACHINE.append))
+        self.proxy = Proxy(site, decide, only, pages)
+        self.options = {"via": self.proxy.between, "migrate_args": migrate_args}
+
+    def completes(self, retries_min=1):
+        summary = self.move.go(**self.options)
+        require(self.proxy.cuts, "nothing was cut")
+        require(summary["retries"] >= retries_min, f"{summary['retries']} retries after {self.proxy.cuts}")
+        print(f"cut: {', '.join(map(str, self.proxy.cuts))}; {summary['retries']:.0f} retries, "
+              f"blackout {summary['blackout_ms']:.0f} ms, total {summary['total_ms']:.0f} ms")
+
+
+def once(name, occurrence=1):
+    """Cuts in place of the n-th message of that name."""
+    left = [occurrence]
+
+    def decide(message):
+        left[0] -= message.name == name
+        return message.name == name and left[0] == 0
+
+    return decide
+
+
+def survives(name, occurrence=1, **options):
+    return lambda site: Survivor(site, once(name, occurrence), **options).completes()
+
+
+add("cut.all_lanes_instead_of_go", survives("Go"))
+add("cut.all_lanes_instead_of_started", survives("Started"))
+add("cut.all_lanes_amid_the_pages", survives("MiB10", pages=True))
+add("cut.all_lanes_amid_the_pages_on_qemu_10.0", survives("MiB10", pages=True, qemu="10.0"))
+add("cut.the_bulk_lane_amid_the_pages", survives("MiB10", pages=True, only="bulk"))
+add("cut.the_control_lane_amid_the_pages", survives("MiB10", pages=True, only="control"))
+add("cut.the_urgent_lane_amid_the_pages", survives("MiB5", pages=True, only="urgent"))
+add("cut.all_lanes_instead_of_released", survives("Released"))
+
+
+@scenario()
+def a_lost_farewell_costs_numbers_only(site):
+    """`migrate` has ended: nobody dials again, and `receive` ends by itself."""
+    survivor = Survivor(site, once("Farewell"), migrate_args=[])
+    survivor.move.ready()
+    transfer = survivor.move.transfer(**survivor.options)
+    transfer.start()
+    codes = transfer.wait(60)
+    require(codes == (0, 0), f"exit codes {codes}\n{transfer.logs()}")
+    require(survivor.proxy.cuts, "nothing was cut")
+    require(not survivor.move.destination.check_guest(), "the guest found corruption")
+
+
+@scenario()
+def a_link_that_breaks_again_and_again(site):
+    """Every 2 MiB on any page lane, all connections."""
+    survivor = Survivor(site, lambda m: m.name == "MiB2", pages=True, migrate_args=[])
+    survivor.completes(retries_min=5)
+
+
+@scenario()
+def no_link_for_five_seconds_after_the_commit(site):
+    survivor = Survivor(site, once("MiB5"), pages=True)
+    move, proxy = survivor.move, survivor.proxy
+    decide = proxy.decide
+
+    def cut_and_refuse(message):
+        proxy.refusing = proxy.refusing or decide(message)
+        return proxy.refusing and not proxy.cuts
+
+    proxy.decide = cut_and_refuse
+    move.ready()
+    before = move.descriptors()
+    transfer = move.transfer(**survivor.options)
+    transfer.start()
+    wait_until(lambda: proxy.cuts, 60, "the cut")
+    proxy.cut()
+    time.sleep(5)
+    require((transfer.migrate.status, transfer.receive.status) == (None, None),
+            f"a lost link ended an engine\n{transfer.logs()}")
+    proxy.refusing = False
+    require(transfer.wait(60) == (0, 0), transfer.logs())
+    move.summary = transfer.summary("migrate")
+    move.verify(transfer, before)
+    require(move.summary["total_ms"] > 5000, f"the link was not away: {move.summary}")
