@@ -22,7 +22,12 @@ constexpr Nanos kSlice = milliseconds(50);           ///< how late a lost link i
 constexpr Nanos kWelcomeTimeout = seconds(60);
 constexpr Nanos kSilenceMax = seconds(30);           ///< while the destination allocates
 constexpr Nanos kSwitchTimeout = seconds(120);       ///< from the first device byte to Loaded
-constexpr Nanos kQuitTimeout = seconds(10);
+
+/// QEMU's events carry this host's wall clock.
+int64_t WallMicros() {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(since_epoch).count();
+}
 
 wire::MigrationId RandomId() {
   wire::MigrationId id{};
@@ -147,7 +152,7 @@ Status SourceSession::StopGuest() {
     if (stopped.error().kind != ErrorKind::kTimeout) return stopped;
     FAULTLINE_TRY(CheckLink(deadline));
   }
-  stopped_at_ = clock_.Now();
+  stopped_at_us_ = vm_.StoppedAt().value_or(WallMicros());
   return {};
 }
 
@@ -184,7 +189,7 @@ void SourceSession::AwaitStarted() {
     if (started.has_value()) break;
     KeepLink(started.error());
   }
-  numbers_.blackout = clock_.Now() - stopped_at_;
+  numbers_.blackout = std::chrono::microseconds(WallMicros() - stopped_at_us_);
   Advance(SourceEvent::kStarted);
   progress_.Step("the guest runs at the destination");
 }

@@ -19,9 +19,9 @@ namespace faultline {
 using SummaryJson = nlohmann::ordered_json;
 
 struct DestinationNumbers {
-  ByteCount guest_bytes;
-  ByteCount data_bytes;  ///< page content that arrived
-  ByteCount wire_bytes;  ///< page lanes, both directions
+  ByteCount guest_bytes{};
+  ByteCount data_bytes{};  ///< page content that arrived
+  ByteCount wire_bytes{};  ///< page lanes, both directions
   uint64_t pushed_pages = 0;
   uint64_t zero_pages = 0;
   uint64_t hole_pages = 0;
@@ -31,11 +31,11 @@ struct DestinationNumbers {
 };
 
 struct SourceNumbers {
-  std::string result;  ///< completed | failed | paused
+  std::string result{};  ///< completed | failed | paused
   Nanos blackout{};    ///< guest stopped → the destination says that it runs
   Nanos total{};       ///< start of migrate → last page placed and acknowledged
   Nanos prepare{};     ///< start of migrate → about to stop the guest
-  ByteCount device_bytes;
+  ByteCount device_bytes{};
   uint64_t retries = 0;
 };
 
