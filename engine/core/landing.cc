@@ -129,32 +129,34 @@ void Landing::SweepHoles(PageRun holes) {
   }
 }
 
+// First who waits, each alone, then the rest in as few calls as possible. A page that is marked
+// after the first pass is left to whoever marked it.
 void Landing::PlaceHeld(PageRun run, Nanos since) {
   for (PageIndex page = run.first; page < run.end(); ++page) {
     if (parts_.ledger.HasWaiter(page)) Settle(page, since);
   }
   for (PageIndex page = run.first; page < run.end();) {
-    uint64_t waited = 0;
-    const PageRun held = PrefixWhere(page, run.end(), [&](PageIndex each) {
-      const Ledger::Change change = parts_.ledger.BeginPlacingHeld(each);
-      if (change.had_waiter && change.legal) waited |= uint64_t{1} << (each - page).value();
-      return change.legal;
+    const PageRun held = PrefixWhere(page, run.end(), [this](PageIndex each) {
+      return parts_.ledger.BeginPlacingHeld(each).legal;
     });
-    if (!held.empty()) Finish(held, parts_.placer.MapHeld(held), waited, since);
+    if (!held.empty()) Finish(held, parts_.placer.MapHeld(held), false, since);
     page = held.empty() ? page + PageCount(1) : held.end();
   }
 }
 
 void Landing::Settle(PageIndex page, Nanos since) {
   const Ledger::Change begun = parts_.ledger.BeginPlacingAwaited(page);
-  if (begun.legal) Finish(Single(page), Map(page, begun), 1, since);
+  if (begun.legal) Finish(Single(page), Map(page, begun), true, since);
 }
 
 PlaceResult Landing::Map(PageIndex page, const Ledger::Change& begun) {
   switch (begun.before) {
-    case PageState::kHeld: return parts_.placer.MapHeld(Single(page));
-    case PageState::kMapped: return parts_.placer.MapAgain(Single(page));
-    case PageState::kHole: return parts_.placer.MapZero(Single(page));
+    case PageState::kHeld:
+      return parts_.placer.MapHeld(Single(page));
+    case PageState::kMapped:
+      return parts_.placer.MapAgain(Single(page));
+    case PageState::kHole:
+      return parts_.placer.MapZero(Single(page));
     case PageState::kReleased:
       if (begun.was_touched) {
         parts_.placer.Empty(Single(page));
@@ -164,22 +166,22 @@ PlaceResult Landing::Map(PageIndex page, const Ledger::Change& begun) {
       return parts_.placer.MapZero(Single(page));
     case PageState::kAbsent:
     case PageState::kRequested:
-    case PageState::kDiscarding: break;
+    case PageState::kDiscarding:
+      break;
   }
   FAULTLINE_CHECK(false && "only complete pages are mapped");
 }
 
-void Landing::Finish(PageRun run, PlaceResult result, uint64_t waited, Nanos since) {
+void Landing::Finish(PageRun run, PlaceResult result, bool awaited, Nanos since) {
   const bool mapped = result == PlaceResult::kPlaced || result == PlaceResult::kAlreadyPresent;
   for (PageIndex page = run.first; page < run.end(); ++page) {
-    const bool had_waiter = (waited >> (page - run.first).value() & 1) != 0;
     if (!mapped) {
-      parts_.ledger.StopPlacing(page, had_waiter);
+      parts_.ledger.StopPlacing(page, awaited);
       continue;
     }
     const bool late_waiter = parts_.ledger.Apply(page, PageEvent::kMap).had_waiter;
     if (late_waiter) parts_.placer.Wake(Single(page));
-    if (had_waiter || late_waiter) NoteAwake(page, since);
+    if (awaited || late_waiter) NoteAwake(page, since);
   }
   if (result == PlaceResult::kRetry) PutOff(run);
   if (result == PlaceResult::kGone) guest_gone_ = true;

@@ -79,7 +79,7 @@ class Landing {
   void CompleteDiscarded(PageIndex page, PageEvent event, Nanos landed);
   void PlaceHeld(PageRun run, Nanos since);
   PlaceResult Map(PageIndex page, const Ledger::Change& begun);
-  void Finish(PageRun run, PlaceResult result, uint64_t waited, Nanos since);
+  void Finish(PageRun run, PlaceResult result, bool awaited, Nanos since);
   void NoteAwake(PageIndex page, Nanos since);
   void PutOff(PageRun run);
   void EmptyRemoved(PageRun run);

@@ -138,8 +138,8 @@ Ledger::Change Ledger::OnFault(PageIndex page, bool may_claim) {
 
 Ledger::Change Ledger::BeginPlacingHeld(PageIndex page) {
   return Transition(page, [](uint8_t cell) -> std::optional<uint8_t> {
-    if (StateOf(cell) != kHeld || Has(cell, kPlacingMark)) return std::nullopt;
-    return Without(With(cell, kPlacingMark), kWaiterMark);
+    if (StateOf(cell) != kHeld || Has(cell, kPlacingMark | kWaiterMark)) return std::nullopt;
+    return With(cell, kPlacingMark);
   });
 }
 

@@ -77,8 +77,9 @@ class Ledger {
   /// `before` is the state that the fault met, `after` is Requested if this call claimed.
   Change OnFault(PageIndex page, bool may_claim);
 
-  /// Takes the right to map the page, and the waiter mark. Legal if nobody else has it and the
-  /// page is Held / somebody waits for a page that is not missing.
+  /// Takes the right to map the page. Legal if nobody else has it, and
+  ///   Held: the page is Held and nobody waits for it;
+  ///   Awaited: the page is not missing and somebody waits; takes the waiter mark too.
   /// Ends with Apply(kMap) when it is mapped, or with StopPlacing.
   Change BeginPlacingHeld(PageIndex page);
   Change BeginPlacingAwaited(PageIndex page);

@@ -21,7 +21,7 @@ class PagePlacer {
   virtual ~PagePlacer() = default;
   /// Maps complete pages of the alias (UFFDIO_CONTINUE). REQUIRES: bytes complete, none landing.
   /// A page whose memory is gone (punched by the guest; its REMOVE event comes later or never) is
-  /// left out, its waiters are woken, and it counts as placed: a fault there maps it again.
+  /// mapped as zero, or left out and its waiters woken, and counts as placed.
   virtual PlaceResult MapHeld(PageRun run) = 0;
   /// Maps zero pages. REQUIRES: the alias is empty there, or holds zeroes.
   virtual PlaceResult MapZero(PageRun run) = 0;

@@ -16,18 +16,16 @@ RateLimiter::RateLimiter(uint64_t bytes_per_second, ByteCount burst)
       tokens_bytes_(burst_bytes_) {}
 
 void RateLimiter::Refill(Nanos now) {
-  const auto earned = static_cast<int64_t>(
-      std::min<Wide>(Wide{bytes_per_second_} * std::max<int64_t>(0, (now - refilled_at_).count()) /
-                         kNanosPerSecond,
-                     Wide{burst_bytes_ - tokens_bytes_}));
-  if (earned <= 0) {
-    // A full bucket earns nothing. A fraction of a byte is not lost: its time stays uncounted.
-    if (tokens_bytes_ >= burst_bytes_) refilled_at_ = now;
+  const Wide elapsed_ns = std::max<int64_t>(0, (now - refilled_at_).count());
+  const Wide earned = Wide{bytes_per_second_} * elapsed_ns + fraction_;  // in bytes / 10^9
+  refilled_at_ = std::max(refilled_at_, now);
+  if (earned / kNanosPerSecond >= burst_bytes_ - tokens_bytes_) {
+    tokens_bytes_ = burst_bytes_;
+    fraction_ = 0;
     return;
   }
-  tokens_bytes_ += earned;
-  const Wide paid_for = Wide{earned} * kNanosPerSecond / static_cast<Wide>(bytes_per_second_);
-  refilled_at_ = tokens_bytes_ == burst_bytes_ ? now : refilled_at_ + Nanos(int64_t(paid_for));
+  tokens_bytes_ += static_cast<int64_t>(earned / kNanosPerSecond);
+  fraction_ = static_cast<int64_t>(earned % kNanosPerSecond);
 }
 
 bool RateLimiter::TryTake(ByteCount bytes, Nanos now) {
@@ -47,8 +45,8 @@ Nanos RateLimiter::WaitFor(ByteCount bytes, Nanos now) const {
       std::min(static_cast<int64_t>(bytes.value()), burst_bytes_) - then.tokens_bytes_;
   if (lacking <= 0) return Nanos(0);
   const auto rate = static_cast<Wide>(bytes_per_second_);
-  const Wide due_ns = (Wide{lacking} * kNanosPerSecond + rate - 1) / rate;
-  return std::max(Nanos(1), then.refilled_at_ + Nanos(static_cast<int64_t>(due_ns)) - now);
+  const Wide due_ns = (Wide{lacking} * kNanosPerSecond - then.fraction_ + rate - 1) / rate;
+  return Nanos(static_cast<int64_t>(due_ns));
 }
 
 }  // namespace faultline

@@ -24,7 +24,8 @@ class RateLimiter {
 
   uint64_t bytes_per_second_;
   int64_t burst_bytes_;
-  int64_t tokens_bytes_;
+  int64_t tokens_bytes_;  ///< below zero after a request larger than the burst
+  int64_t fraction_ = 0;  ///< earned beyond tokens_bytes_, in 10^-9 bytes
   Nanos refilled_at_{0};
 };
 

@@ -97,7 +97,7 @@ PlaceResult GuestMemory::MapHeld(PageRun run) {
         "only what the ledger calls Held is mapped with CONTINUE", page.value());
     Law(At(page).owner == nullptr, "nothing may land in a page that is mapped", page.value());
   }
-  return MapEach(run, false);
+  return MapEach(run, world_.random.OneIn(2));
 }
 
 PlaceResult GuestMemory::MapZero(PageRun run) {

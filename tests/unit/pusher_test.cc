@@ -1,0 +1,135 @@
+#include "engine/core/pusher.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "tests/unit/fakes.h"
+
+namespace faultline::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr Nanos kTimeout{1'000'000};
+constexpr uint64_t kRunBytes = 64 * 4096;
+
+class PusherTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Pusher> Start(PusherLimits limits) {
+    auto pusher = std::make_unique<Pusher>(bench_.Parts(), order_, reactor_, limits);
+    pusher->SetLane(std::make_unique<ScriptedLane>(lane_));
+    return pusher;
+  }
+  /// The lane has brought everything that was posted since the last time.
+  void Arrive() {
+    for (const PageRun& run : lane_.posted) lane_.arrivals.push_back({run});
+    lane_.posted.clear();
+    lane_.room = 4;
+  }
+
+  Bench bench_{640};
+  SequentialOrder order_{bench_.geometry};
+  ScriptedReactor reactor_;
+  LaneScript lane_;
+};
+
+TEST_F(PusherTest, FillsTheWindowAndNoMore) {
+  const auto pusher = Start({ByteCount(2 * kRunBytes)});
+  pusher->Step(kTimeout);
+  EXPECT_THAT(lane_.posted, ElementsAre(Pages(0, 64), Pages(64, 64)));
+  EXPECT_EQ(pusher->in_flight(), ByteCount(2 * kRunBytes));
+  EXPECT_EQ(reactor_.last_timeout, kTimeout);
+}
+
+TEST_F(PusherTest, OneRunAlwaysGoesHoweverSmallTheWindow) {
+  const auto pusher = Start({ByteCount(1)});
+  pusher->Step(kTimeout);
+  EXPECT_THAT(lane_.posted, ElementsAre(Pages(0, 64)));
+}
+
+TEST_F(PusherTest, AnArrivalMakesRoomForTheNext) {
+  const auto pusher = Start({ByteCount(kRunBytes)});
+  pusher->Step(kTimeout);
+  Arrive();
+  pusher->Step(kTimeout);
+  EXPECT_EQ(pusher->in_flight(), ByteCount(0));
+  pusher->Step(kTimeout);
+  EXPECT_THAT(lane_.posted, ElementsAre(Pages(64, 64)));
+}
+
+TEST_F(PusherTest, TheLanesRoomBoundsItToo) {
+  lane_.room = 1;
+  const auto pusher = Start({ByteCount(1 << 30)});
+  pusher->Step(kTimeout);
+  EXPECT_EQ(lane_.posted.size(), 1u);
+}
+
+TEST_F(PusherTest, AsksOnlyForWhatIsAbsent) {
+  bench_.ledger.ClaimPrefix(Pages(0, 3));
+  bench_.ledger.ClaimPrefix(Pages(10, 60));
+  const auto pusher = Start({ByteCount(1 << 30)});
+  pusher->Step(kTimeout);
+  EXPECT_THAT(lane_.posted,
+              ElementsAre(Pages(3, 7), Pages(70, 58), Pages(128, 64), Pages(192, 64)));
+}
+
+TEST_F(PusherTest, TheRateLimitPacesRequestsAndSaysWhenToComeBack) {
+  const auto pusher = Start({ByteCount(kRunBytes), kRunBytes * 1000});
+  pusher->Step(kTimeout);
+  Arrive();
+  pusher->Step(kTimeout);
+  pusher->Step(kTimeout * 10);
+  EXPECT_THAT(lane_.posted, IsEmpty());
+  EXPECT_EQ(reactor_.last_timeout, Nanos(1'000'000));
+  bench_.clock.now += Nanos(1'000'000);
+  pusher->Step(kTimeout);
+  EXPECT_THAT(lane_.posted, ElementsAre(Pages(64, 64)));
+}
+
+TEST_F(PusherTest, BringsEveryPageOnceAndThenWaits) {
+  const auto pusher = Start({ByteCount(1 << 30)});
+  for (int step = 0; step < 40; ++step) {
+    pusher->Step(kTimeout);
+    Arrive();
+  }
+  EXPECT_EQ(bench_.ledger.missing(), PageCount(0));
+  EXPECT_EQ(bench_.landing_metrics.data_pages.value(), 641u);
+  EXPECT_EQ(reactor_.last_timeout, kTimeout);
+}
+
+TEST_F(PusherTest, WhatALostLaneOwedIsAskedForInTheNextRound) {
+  auto pusher = Start({ByteCount(kRunBytes)});
+  pusher->Step(kTimeout);
+  lane_.broken = true;
+  lane_.unanswered = lane_.posted;
+  EXPECT_EQ(pusher->Step(kTimeout), StepResult::kLaneLost);
+  EXPECT_TRUE(lane_.closed);
+  EXPECT_EQ(pusher->in_flight(), ByteCount(0));
+
+  lane_ = {};
+  pusher->SetLane(std::make_unique<ScriptedLane>(lane_));
+  for (int step = 0; step < 80; ++step) {
+    pusher->Step(kTimeout);
+    Arrive();
+  }
+  EXPECT_EQ(bench_.ledger.missing(), PageCount(0));
+}
+
+TEST_F(PusherTest, ARoundThatBroughtNothingIsFollowedByAWait) {
+  bench_.ledger.ClaimPrefix(Pages(0, 640));
+  bench_.ledger.ClaimPrefix(Pages(640, 1));  // all on other lanes
+  const auto pusher = Start({ByteCount(kRunBytes)});
+  int waits = 0;
+  for (int step = 0; step < 10; ++step) {
+    pusher->Step(kTimeout);
+    waits += reactor_.last_timeout == kTimeout ? 1 : 0;
+  }
+  EXPECT_EQ(waits, 10);
+  EXPECT_THAT(lane_.posted, IsEmpty());
+}
+
+}  // namespace
+}  // namespace faultline::test
