@@ -26,7 +26,7 @@ namespace faultline {
 namespace {
 
 /// How long one thread may take to stop: it is signalled, so only an uninterruptible sleep lasts.
-constexpr int64_t kStopTimeoutMs = 500;
+constexpr int64_t kStopTimeoutMs = 1000;
 
 /// The vDSO first: every process has it, and it does not change. Then any other code.
 Result<uint64_t> FindCallInstruction(int pid, int memory) {
@@ -193,7 +193,8 @@ Result<int64_t> InjectCall(const TargetProcess& target, const RemoteCall& call, 
                        .number = call.number,
                        .arguments = call.arguments,
                        .suspend_seccomp = threads.filtered_by_seccomp,
-                       .stop_timeout_ms = kStopTimeoutMs};
+                       .stop_timeout_ms = kStopTimeoutMs,
+                       .total_timeout_ms = timeout / std::chrono::milliseconds(2)};
   order.thread_count = std::min(threads.by_preference.size(), order.threads.size());
   std::copy_n(threads.by_preference.begin(), order.thread_count, order.threads.begin());
 

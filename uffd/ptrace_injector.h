@@ -30,6 +30,6 @@ struct RemoteCall {
 /// The call's own result (a negated errno is a success of ours). Bounded by `timeout`.
 /// On error the target runs on and has not made the call, except where the message says so.
 Result<int64_t> InjectCall(const TargetProcess& target, const RemoteCall& call,
-                           Nanos timeout = std::chrono::seconds(5));
+                           Nanos timeout = std::chrono::seconds(10));
 
 }  // namespace faultline

@@ -21,8 +21,9 @@ constexpr int64_t kRestoreTimeoutMs = 60'000;
 constexpr int kStopsMax = 10'000;
 
 bool IsSameProcess(const InjectionOrder& order) {
+  // A tick makes poll fail with EINTR, also where it does not wait: that says nothing.
   pollfd ended{.fd = order.pidfd, .events = POLLIN, .revents = 0};
-  return ::poll(&ended, 1, 0) == 0;
+  return ::poll(&ended, 1, 0) <= 0;
 }
 
 /// Waits for an interrupted thread to stop where the kernel looks for signals: registers set
@@ -118,9 +119,22 @@ InjectionReport CallAndRestore(Tracee& tracee, const InjectionOrder& order) {
   return report;
 }
 
+/// Retries for a while where another tracer holds the thread: the child of an engine that was
+/// killed in the middle is about to let go.
+int SeizeWithPatience(Tracee& tracee, const InjectionOrder& order) {
+  const int64_t deadline_ms = NowMs() + order.stop_timeout_ms;
+  int error = tracee.Seize(order.suspend_seccomp);
+  while (error == EPERM && NowMs() < deadline_ms) {
+    constexpr timespec kPause{.tv_sec = 0, .tv_nsec = 1'000'000};
+    ::nanosleep(&kPause, nullptr);
+    error = tracee.Seize(order.suspend_seccomp);
+  }
+  return error;
+}
+
 InjectionReport InjectInto(int thread, const InjectionOrder& order) {
   Tracee tracee(thread);
-  const int error = tracee.Seize(order.suspend_seccomp);
+  const int error = SeizeWithPatience(tracee, order);
   if (error == ESRCH) return {.stage = InjectionStage::kNotStopping};  // it has just ended
   if (error != 0) return {.stage = InjectionStage::kMayNotTrace, .error_number = error};
   (void)tracee.Interrupt();
@@ -152,7 +166,8 @@ void StartInjectionTicks() {
 
 InjectionReport RunInjection(const InjectionOrder& order) {
   InjectionReport report{.stage = InjectionStage::kNotStopping};
-  for (size_t i = 0; i < order.thread_count; ++i) {
+  const int64_t deadline_ms = NowMs() + order.total_timeout_ms;
+  for (size_t i = 0; i < order.thread_count && NowMs() < deadline_ms; ++i) {
     report = InjectInto(order.threads[i], order);
     if (report.stage != InjectionStage::kNotStopping) break;
   }

@@ -23,7 +23,8 @@ struct InjectionOrder {
   long number = 0;
   std::array<uint64_t, 6> arguments{};
   bool suspend_seccomp = false;
-  int64_t stop_timeout_ms = 0;  ///< for each thread to stop
+  int64_t stop_timeout_ms = 0;   ///< for each thread to stop
+  int64_t total_timeout_ms = 0;  ///< for the first of them to stop
 };
 
 enum class InjectionStage : uint8_t {

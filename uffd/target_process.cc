@@ -48,7 +48,7 @@ Result<TargetProcess> TargetProcess::Open(int pid) {
 
 bool TargetProcess::IsAlive() const {
   pollfd ended{.fd = pidfd_.get(), .events = POLLIN, .revents = 0};
-  return ::poll(&ended, 1, 0) == 0;
+  return ::poll(&ended, 1, 0) <= 0;  // EINTR says nothing
 }
 
 Result<UniqueFd> TargetProcess::CopyFd(int remote_fd) const {

@@ -51,11 +51,11 @@ class Injection : public ::testing::Test {
  protected:
   SharedWithChild<Watch> watch_;
 
-  void ExpectCallsWork(const Victim& victim, int times) {
+  void ExpectCallsWork(Victim& victim, int times) {
     const TargetProcess target = Require(TargetProcess::Open(victim.pid()));
     for (int i = 0; i < times; ++i) {
       const auto result = InjectCall(target, {.number = SYS_getpid});
-      ASSERT_TRUE(result.has_value()) << result.error().message;
+      ASSERT_TRUE(result.has_value()) << result.error().message << "; " << victim.ExitStatus();
       ASSERT_EQ(*result, victim.pid());
     }
   }
