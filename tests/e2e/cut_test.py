@@ -42,7 +42,7 @@ def attempt(move, number):
     one_line(transfer.migrate, f"migrate, {what}")
     one_line(transfer.receive, f"receive, {what}")
     source_runs_on(move, what)
-    clean(move, before, what)
+    clean(move, before, what, "Prepared" not in proxy.names())
     require(not destination.console.lines, f"{what}: the guest ran there: {destination.console.lines}")
     destination.end()
     proxy.close()

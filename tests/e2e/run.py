@@ -17,8 +17,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib.scenario import SCENARIOS, load  # noqa: E402
-from lib.move import Broken  # noqa: E402
-from lib.site import Failure, Site, Skip  # noqa: E402
+from lib.site import Site, Skip  # noqa: E402
 from comparator.processes import end_on_signals  # noqa: E402
 
 SKIPPED = 77
@@ -35,16 +34,16 @@ def run(name):
         with Site() as site:
             try:
                 scenario.body(site)
-            except (Broken, Failure, TimeoutError):
+            except Exception:
                 keep(site, name)
                 raise
     except Skip as reason:
         print(f"SKIP {name}: {reason}")
         return SKIPPED
-    except (Broken, Failure, TimeoutError) as failure:
+    except Exception as failure:  # whatever it is, the next scenario gets its turn
         where = traceback.extract_tb(failure.__traceback__)
         lines = [f"{os.path.basename(f.filename)}:{f.lineno}" for f in where]
-        print(f"FAIL {name} ({' '.join(lines)})\n{failure}")
+        print(f"FAIL {name} ({' '.join(lines)})\n{type(failure).__name__}: {failure}")
         return FAILED
     finally:
         signal.alarm(0)
@@ -55,8 +54,11 @@ def run(name):
 def keep(site, name):
     folder = os.environ.get("KEEP")
     if folder:
-        ignore = lambda parent, names: [n for n in names if os.path.islink(n) or not n.endswith((".log", ".err", ".out", ".json"))]
-        shutil.copytree(site.folder_path, os.path.join(folder, name), ignore=ignore, dirs_exist_ok=True)
+        target = os.path.join(folder, name)
+        os.makedirs(target, exist_ok=True)
+        for file in os.scandir(site.folder_path):
+            if file.name.endswith((".log", ".err", ".out")) or "json" in file.name:
+                shutil.copy(file.path, target)
 
 
 def on_alarm(_signal, _frame):

@@ -18,7 +18,8 @@ SWITCH_SECONDS = 60
 @dataclasses.dataclass(frozen=True)
 class Machine:
     """What source and destination have in common. `ram`: one (MiB, kind) per backend, kind one of
-    tmpfs, unlinked, huge (hugetlbfs, 2 MiB), hugetmpfs (tmpfs with huge=always)."""
+    tmpfs, unlinked, huge (hugetlbfs, 2 MiB), hugetmpfs (tmpfs with huge=always), private (no file),
+    or a folder to make the file in."""
 
     qemu: str = "7.2"
     guest: str = "checker"
@@ -57,6 +58,8 @@ class Stores:
     def path(self, kind, name, huge_mib):
         if kind in ("tmpfs", "unlinked"):
             folder = self.site.memory
+        elif kind.startswith("/"):
+            folder = kind
         elif kind not in self.mounts:
             make = {"huge": lambda: self.site.huge_mount(huge_mib), "hugetmpfs": self.site.huge_tmpfs}
             folder = self.mounts[kind] = make[kind]()
@@ -69,15 +72,18 @@ class Node:
     """`place` is what the guest reads as the number of the QEMU that runs it: 1 for the first."""
 
     def __init__(self, site: Site, machine: Machine, place, stores, *, incoming, ram=None,
-                 extra=(), netns=None, tap=None):
+                 extra=(), rename=None, netns=None, tap=None):
         self.site, self.machine, self.place, self.incoming = site, machine, place, incoming
         self.name = site.next_name("node")
         self.qmp_path = site.file(self.name + ".qmp")
         ram = machine.ram if ram is None else ram
         huge_mib = 2 * sum(size for size, kind in ram if kind == "huge")
         self.ram_files = []
-        command = [*self._open_cache(), os.path.join(GUESTS, "boot"), "--qemu", self._launcher(), "--guest", machine.guest]
+        command = [*self._open_cache(), os.path.join(GUESTS, "boot"), "--qemu", self._launcher(rename), "--guest", machine.guest]
         for index, (mib, kind) in enumerate(ram):
+            if kind == "private":
+                command += ["--mem", mib, "--private"]
+                continue
             path = stores.path(kind, f"{self.name}.ram{index}", huge_mib)
             command += ["--mem", mib, "--ram-file", path]
             if os.path.basename(path).startswith(self.name):
@@ -96,13 +102,16 @@ class Node:
         self.qmp = Observer(observer, self.qemu)
         site.callback(self.qmp.close)
 
-    def _launcher(self):
+    def _launcher(self, rename):
+        """QEMU, or a script that becomes QEMU: as another user, or with other names for the RAM."""
         path = qemu_path(self.machine.qemu)
-        if not self.machine.user or self.machine.qemu == "7.2":
+        other_user = self.machine.user if self.machine.qemu != "7.2" else ""
+        if not other_user and not rename:
             return path
+        words = '"${@//%s/%s}"' % rename if rename else '"$@"'
         wrapper = self.site.file(self.name + ".qemu")
         with open(wrapper, "w", encoding="ascii") as script:
-            script.write(f'#!/bin/sh\nexec {path} --as {self.machine.user} "$@"\n')
+            script.write(f"#!/bin/bash\nexec {path} {'--as ' + other_user if other_user else ''} {words}\n")
         os.chmod(wrapper, 0o755)
         return wrapper
 

@@ -116,7 +116,9 @@ class Proxy:
                     self._pass(pair, forward, f"MiB{carried >> 20}", target, data)
                 else:
                     target.sendall(data)
-        pair.close()
+        # Only this direction: what is under way in the other one still arrives.
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
 
     def _opening(self, pair, source, target, forward):
         data = _read(source, PREAMBLE_BYTES if forward else ANSWER_BYTES)

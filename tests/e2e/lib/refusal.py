@@ -36,6 +36,8 @@ def source_runs_on(move, what):
     require(not violations, f"{what}: {violations}")
 
 
-def clean(move, before, what):
-    problems = move.left_behind(before)
+def clean(move, before, what, destination=True):
+    """`destination=False`: its QEMU had begun to load and is useless; the engine says to end it."""
+    nodes = {node: had for node, had in before.items() if destination or node is not move.destination}
+    problems = move.left_behind(nodes)
     require(not problems, f"left behind by {what}: {problems}")

@@ -77,17 +77,14 @@ class Site(Scope):
         self.children = []
         self.numbers = {}
         self.engine = engine_path()
-        self.recorder = None
         self.fifo = self.beats = ""
 
     def new_guest(self):
         """A heartbeat recorder of its own for each guest: its counters begin at one."""
-        if self.recorder is not None:
-            self.recorder.stop()
         folder = self.file(self.next_name("guest"))
         os.mkdir(folder)
         os.chmod(folder, 0o777)
-        self.fifo, self.beats, self.recorder = start_sink(self, folder)
+        self.fifo, self.beats, _ = start_sink(self, folder)
 
     def make_folder(self, parent):
         """Open to other users: some QEMUs are not root's. The name is ours alone."""

@@ -22,11 +22,13 @@ def error_lines(text):
 
 class Transfer:
     def __init__(self, site: Site, source: Node, destination: Node, *, listen="127.0.0.1:0",
-                 via=None, receive_args=(), migrate_args=(), verbose=True):
+                 via=None, receive_args=(), migrate_args=(), verbose=True,
+                 state_dir=None):
         """`via(address)` may put something between the two: it returns where `migrate` dials."""
         self.site, self.source, self.destination = site, source, destination
         self.listen, self.via = listen, via or (lambda address: address)
         self.receive_args, self.migrate_args = list(receive_args), list(migrate_args)
+        self.state_dir = state_dir or site.state_dir
         self.verbose = ["-v"] if verbose else []
         self.files = {}
         self.receive = self.migrate = None
@@ -34,7 +36,7 @@ class Transfer:
     def _common(self, node, side):
         """Its own state folder a side: two engines on one machine are two hosts to us."""
         self.files[side] = self.site.file(self.site.next_name(side + "-json"))
-        return ["--qmp", node.qmp_path, "--state-dir", os.path.join(self.site.state_dir, side),
+        return ["--qmp", node.qmp_path, "--state-dir", os.path.join(self.state_dir, side),
                 "--json", self.files[side], *self.verbose]
 
     def start_receive(self):
