@@ -63,7 +63,8 @@ ExitCode DestinationSession::Run() {
 }
 
 Status DestinationSession::Prepare() {
-  FAULTLINE_TRY(AwaitSource());
+  FAULTLINE_TRY(AwaitHello());
+  FAULTLINE_TRY(CompareGuests());
   FAULTLINE_TRY(AttachPages());
   return AllocateAhead();
 }
@@ -75,19 +76,31 @@ Status DestinationSession::HandOver() {
   return AwaitPages();
 }
 
-/// The first source whose guest fits. Until then nothing here has changed.
-Status DestinationSession::AwaitSource() {
+/// The first source that says what it has. Until then nothing here has changed, and one that
+/// goes away again is nobody's loss.
+Status DestinationSession::AwaitHello() {
   while (true) {
     FAULTLINE_TRY(CheckAlive());
-    Result<Frame> frame = inbox_.Await(wire::FrameType::kHello, kSlice);
-    if (!frame.has_value()) {
-      if (frame.error().kind == ErrorKind::kTimeout) continue;
-      return tl::make_unexpected(frame.error());
+    const Result<Frame> frame = inbox_.Await(wire::FrameType::kHello, kSlice);
+    if (frame.has_value()) {
+      FAULTLINE_ASSIGN(wire::Hello hello, wire::DecodeHello(frame->body));
+      const std::lock_guard lock(mutex_);
+      hello_.emplace(std::move(hello));
+      return {};
     }
-    FAULTLINE_ASSIGN(wire::Hello hello, wire::DecodeHello(frame->body));
-    hello_.emplace(std::move(hello));
-    break;
+    if (frame.error().kind != ErrorKind::kTimeout) ForgetSource(frame.error());
   }
+}
+
+void DestinationSession::ForgetSource(const Error& error) {
+  spdlog::warn("{}; still waiting for a source", error.message);
+  const std::lock_guard lock(mutex_);
+  migration_.reset();
+  generations_.clear();
+  inbox_.Restored();
+}
+
+Status DestinationSession::CompareGuests() {
   std::vector<RegionShape> shapes;
   for (const VmRegion& region : vm_.description().regions) shapes.push_back(region.shape);
   FAULTLINE_ASSIGN(const Geometry ours, Geometry::Create(std::move(shapes)));
@@ -163,8 +176,10 @@ Status DestinationSession::LoadDevices() {
     }
   }
   numbers_.device_load_ms = MillisSince(start, clock_);
+  // Unsent, the source cannot have committed: a plain failure. Sent, only the source knows.
+  FAULTLINE_TRY(link_->Send(wire::FrameType::kLoaded));
   Advance(DestinationEvent::kLoaded);
-  return link_->Send(wire::FrameType::kLoaded);
+  return {};
 }
 
 /// From here the source alone decides. A lost link is not an answer: Go may be on its way.
@@ -175,7 +190,10 @@ Status DestinationSession::AwaitGo() {
     const Result<Frame> go = inbox_.Await(wire::FrameType::kGo, kSlice);
     if (go.has_value()) return {};
     if (go.error().kind == ErrorKind::kTimeout) continue;
-    if (!inbox_.failed()) return tl::make_unexpected(go.error());  // Abort, or not our protocol
+    if (go.error().kind == ErrorKind::kRefused) {
+      Advance(DestinationEvent::kAborted);
+      return tl::make_unexpected(go.error());
+    }
     std::this_thread::sleep_for(kSlice);
   }
   return Fail(ErrorKind::kTimeout,

@@ -39,7 +39,8 @@ class DestinationSession {
 
  private:
   // The passes, in order.
-  Status AwaitSource();
+  Status AwaitHello();
+  Status CompareGuests();
   Status AttachPages();
   Status AllocateAhead();
   Status LoadDevices();
@@ -52,6 +53,7 @@ class DestinationSession {
   Status HandOver();
   ExitCode GiveUp(const Error& error);
   Status CheckAlive() const;
+  void ForgetSource(const Error& error);
   void ReportProgress();
 
   // On the acceptor's thread.

@@ -51,7 +51,7 @@ Result<Frame> Inbox::Await(wire::FrameType wanted, Nanos timeout) {
     frames_.pop_front();
     if (frame.type == wanted) return frame;
     if (frame.type == wire::FrameType::kRefuse || frame.type == wire::FrameType::kAbort) {
-      return Fail(ErrorKind::kPeer, fmt::format("the peer gave up: {}", Text(frame)));
+      return Fail(ErrorKind::kRefused, fmt::format("the peer gave up: {}", Text(frame)));
     }
     return Fail(ErrorKind::kPeer, fmt::format("the peer broke the protocol: {} instead of {}",
                                               Name(frame.type), Name(wanted)));

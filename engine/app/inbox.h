@@ -23,8 +23,8 @@ class Inbox {
   /// The link is back.
   void Restored();
 
-  /// The next message, which has to be a `wanted` one. Errors: the peer's own words for Refuse and
-  /// Abort; kTimeout; the link's failure; another message than the protocol allows here.
+  /// The next message, which has to be a `wanted` one. Errors: kRefused with the peer's own words
+  /// for Refuse and Abort; kTimeout; the link's failure; kPeer for a message out of turn.
   Result<Frame> Await(wire::FrameType wanted, Nanos timeout);
   [[nodiscard]] bool failed() const;
 

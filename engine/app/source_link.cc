@@ -16,13 +16,14 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr Nanos kFirstDialTimeout = seconds(10);
+constexpr Nanos kDialTimeout = seconds(10);
+constexpr Nanos kAbortDialTimeout = seconds(2);
 constexpr Nanos kRedialPause = milliseconds(200);
 
 }  // namespace
 
-Status SourceSession::DialControl() {
-  FAULTLINE_ASSIGN(Connection connection, Dial(to_, {.timeout = kFirstDialTimeout}));
+Status SourceSession::DialControl(Nanos timeout) {
+  FAULTLINE_ASSIGN(Connection connection, Dial(to_, {.timeout = timeout}));
   ++control_generation_;
   FAULTLINE_TRY(Introduce(connection.socket.get(),
                           {.lane = LaneKind::kControl,
@@ -50,7 +51,7 @@ void SourceSession::KeepLink(const Error& error) {
 
 /// One attempt to get the link back, after the commit. The caller tries for as long as it takes.
 void SourceSession::Redial() {
-  const Status dialled = DialControl();
+  const Status dialled = DialControl(kDialTimeout);
   if (!dialled.has_value()) {
     spdlog::debug("{}", dialled.error().message);
     std::this_thread::sleep_for(kRedialPause);
@@ -78,12 +79,19 @@ Status SourceSession::CheckLink(Nanos deadline) {
   return Fail(ErrorKind::kTimeout, "the destination does not answer");
 }
 
+/// A destination that has loaded waits for Go until it hears otherwise: over a new connection if
+/// the old one is lost.
+void SourceSession::SendAbort(const std::string& why) {
+  if (!link_->connected() && phase() == SourcePhase::kSwitching) {
+    static_cast<void>(DialControl(kAbortDialTimeout));
+  }
+  static_cast<void>(link_->SendText(wire::FrameType::kAbort, why));
+}
+
 ExitCode SourceSession::GiveUp(const Error& error) {
   FAULTLINE_CHECK(MayResume(phase()));
-  static_cast<void>(link_->SendText(wire::FrameType::kAbort, error.message));
   if (relay_) relay_->Stop();
   const bool touched = phase() == SourcePhase::kSwitching;
-  Advance(SourceEvent::kFailure);
   Status resumed;
   if (touched) resumed = vm_.Resume();
   if (resumed.has_value()) {
@@ -92,8 +100,10 @@ ExitCode SourceSession::GiveUp(const Error& error) {
     spdlog::error("migrate: {}; then resuming the guest failed: {}; run `cont` in its monitor",
                   error.message, resumed.error().message);
   }
-  link_->Stop();
+  SendAbort(error.message);
+  Advance(SourceEvent::kFailure);
   for (const auto& lane : lanes_) lane->Stop();
+  link_->Stop();
   if (hole_scan_.joinable()) hole_scan_.join();
   numbers_.result = "failed";
   numbers_.total = clock_.Now() - started_at_;

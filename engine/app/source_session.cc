@@ -19,6 +19,7 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr Nanos kSlice = milliseconds(50);           ///< how late a lost link is noticed
+constexpr Nanos kDialTimeout = seconds(10);
 constexpr Nanos kWelcomeTimeout = seconds(60);
 constexpr Nanos kSilenceMax = seconds(30);           ///< while the destination allocates
 constexpr Nanos kSwitchTimeout = seconds(120);       ///< from the first device byte to Loaded
@@ -89,7 +90,7 @@ Status SourceSession::OpenRam() {
 }
 
 Status SourceSession::Connect() {
-  FAULTLINE_TRY(DialControl());
+  FAULTLINE_TRY(DialControl(kDialTimeout));
   const wire::Bytes hello =
       wire::EncodeHello({.geometry = *geometry_,
                          .bulk_streams = options_.streams,

@@ -56,7 +56,8 @@ class SourceSession {
   Status HandOver();
   ExitCode GiveUp(const Error& error);
   Status CheckLink(Nanos deadline);
-  Status DialControl();
+  Status DialControl(Nanos timeout);
+  void SendAbort(const std::string& why);
   void KeepLink(const Error& error);
   void Redial();
   Status SendRuns(wire::FrameType type, const std::vector<PageRun>& runs);

@@ -59,6 +59,7 @@ enum class DestinationEvent : uint8_t {
   kReleased,
   kLinkLost,
   kLinkBack,
+  kAborted,  ///< the source says that its guest runs on there
   kFailure,
 };
 
@@ -83,6 +84,12 @@ constexpr SourcePhase Next(SourcePhase phase, SourceEvent event) {
   return P::kInvalid;
 }
 
+/// The destination's guest may have run.
+constexpr bool MayHaveRun(DestinationPhase phase) {
+  return phase == DestinationPhase::kRunning || phase == DestinationPhase::kPaused ||
+         phase == DestinationPhase::kReleased;
+}
+
 constexpr DestinationPhase Next(DestinationPhase phase, DestinationEvent event) {
   using P = DestinationPhase;
   switch (event) {
@@ -92,6 +99,8 @@ constexpr DestinationPhase Next(DestinationPhase phase, DestinationEvent event) 
     case DestinationEvent::kReleased:  // with the link lost too: the last page is here
       return phase == P::kRunning || phase == P::kPaused ? P::kReleased : P::kInvalid;
     case DestinationEvent::kLinkBack: return phase == P::kPaused ? P::kRunning : P::kInvalid;
+    case DestinationEvent::kAborted:
+      return MayHaveRun(phase) ? P::kInvalid : P::kFailed;
     case DestinationEvent::kLinkLost:
     case DestinationEvent::kFailure:
       if (phase == P::kPreparing || phase == P::kLoading) return P::kFailed;
@@ -108,18 +117,13 @@ constexpr bool MayResume(SourcePhase phase) {
   return phase == SourcePhase::kPreparing || phase == SourcePhase::kSwitching ||
          phase == SourcePhase::kResumed;
 }
-/// The destination's guest may have run.
-constexpr bool MayHaveRun(DestinationPhase phase) {
-  return phase == DestinationPhase::kRunning || phase == DestinationPhase::kPaused ||
-         phase == DestinationPhase::kReleased;
-}
 
 std::string_view Name(SourcePhase phase);
 std::string_view Name(DestinationPhase phase);
 
 namespace internal {
 inline constexpr uint8_t kSourcePhases = 8, kSourceEvents = 7;
-inline constexpr uint8_t kDestinationPhases = 8, kDestinationEvents = 7;
+inline constexpr uint8_t kDestinationPhases = 8, kDestinationEvents = 8;
 
 // Once Go may have left, no event leads back to a guest that runs at the source.
 constexpr bool SourceNeverReturns() {

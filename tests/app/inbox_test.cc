@@ -33,6 +33,7 @@ TEST(InboxTest, ThePeersOwnWordsBecomeTheError) {
   Inbox inbox;
   inbox.Put({FrameType::kRefuse, wire::EncodeText("sizes differ")});
   const auto refused = inbox.Await(FrameType::kWelcome, kNow);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kRefused);
   EXPECT_NE(refused.error().message.find("sizes differ"), std::string::npos);
 }
 
