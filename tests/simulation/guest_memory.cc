@@ -10,8 +10,8 @@ PageState StateOf(uint8_t cell) { return static_cast<PageState>(cell & Ledger::k
 
 }  // namespace
 
-GuestMemory::GuestMemory(World& world, const Geometry& geometry, std::vector<Word> source)
-    : world_(world), geometry_(geometry), source_(std::move(source)), pages_(source_.size()) {
+GuestMemory::GuestMemory(World& world, std::vector<Word> source)
+    : world_(world), source_(std::move(source)), pages_(source_.size()) {
   for (size_t i = 0; i < pages_.size(); ++i) pages_[i].value = source_[i];
 }
 

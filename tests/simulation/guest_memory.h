@@ -33,7 +33,7 @@ class Sleeper {
 class GuestMemory final : public FaultSource, public PagePlacer, public LedgerWatcher {
  public:
   /// `source[p]`: the word that the source's page p holds; 0 for a zero page or a hole.
-  GuestMemory(World& world, const Geometry& geometry, std::vector<Word> source);
+  GuestMemory(World& world, std::vector<Word> source);
 
   // What the engine calls.
   FaultBatch Read() override;
@@ -116,7 +116,6 @@ class GuestMemory final : public FaultSource, public PagePlacer, public LedgerWa
   PlaceResult MapEach(PageRun run, bool zero_if_missing);
 
   World& world_;
-  const Geometry& geometry_;
   const std::vector<Word> source_;
   const Ledger* ledger_ = nullptr;
   std::vector<Page> pages_;

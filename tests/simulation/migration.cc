@@ -76,7 +76,7 @@ class Migration {
         cells_(geometry_.page_count().value()),
         world_(seed, plan.chances),
         source_(world_.random, geometry_, plan.zero_percent, plan.hole_percent),
-        memory_(world_, geometry_, source_.words()),
+        memory_(world_, source_.words()),
         network_(world_, geometry_, memory_, source_, plan.network) {
     CurrentHooks() = {&world_, &memory_};
     world_.Add(network_);
