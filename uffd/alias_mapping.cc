@@ -12,12 +12,12 @@ namespace faultline {
 namespace {
 
 Result<HostAddr> Map(ByteCount length, int protection, int flags, int fd, ByteCount offset) {
-  void* base = ::mmap(nullptr, length.value(), protection, flags, fd,
-                      static_cast<off_t>(offset.value()));
+  void* base =
+      ::mmap(nullptr, length.value(), protection, flags, fd, static_cast<off_t>(offset.value()));
   if (base == MAP_FAILED) {
-    return SystemFailure(fmt::format("map {} bytes (guest RAM or room for it) into the engine",
-                                     length.value()),
-                         errno);
+    return SystemFailure(
+        fmt::format("map {} bytes (guest RAM or room for it) into the engine", length.value()),
+        errno);
   }
   // Both are advice: without them a core dump is larger and a fork slower.
   (void)::madvise(base, length.value(), MADV_DONTDUMP);
@@ -30,9 +30,9 @@ Result<HostAddr> Map(ByteCount length, int protection, int flags, int fd, ByteCo
 Result<AliasMapping> AliasMapping::OfFile(const RamFile& file) {
   const VmRegion& region = file.region();
   const int protection = file.access() == RamAccess::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
-  FAULTLINE_ASSIGN(const HostAddr base, Map(region.shape.length, protection,
-                                            MAP_SHARED | MAP_NORESERVE, file.fd(),
-                                            region.file_offset));
+  FAULTLINE_ASSIGN(const HostAddr base,
+                   Map(region.shape.length, protection, MAP_SHARED | MAP_NORESERVE, file.fd(),
+                       region.file_offset));
   return AliasMapping(base, region.shape.length);
 }
 

@@ -19,8 +19,8 @@ constexpr uint64_t kFlags = O_CLOEXEC | O_NONBLOCK;
 
 /// The VMM has made a userfaultfd: take our copy. Without one, it would be left for nothing.
 Result<AttachedUserfault> FetchNew(const TargetProcess& target, int remote_fd) {
-  Result<UserfaultFd> uffd =
-      target.CopyFd(remote_fd).and_then([](UniqueFd fd) { return UserfaultFd::Adopt(std::move(fd)); });
+  Result<UserfaultFd> uffd = target.CopyFd(remote_fd).and_then(
+      [](UniqueFd fd) { return UserfaultFd::Adopt(std::move(fd)); });
   if (uffd.has_value()) return AttachedUserfault{std::move(uffd).value(), remote_fd};
   (void)CloseRemoteFd(target, remote_fd);
   return tl::make_unexpected(std::move(uffd).error());
@@ -41,9 +41,9 @@ Result<AttachedUserfault> AttachBy(const TargetProcess& target, const RemoteCall
 }  // namespace
 
 Result<AttachedUserfault> AttachUserfault(const TargetProcess& target) {
-  return AttachBy(
-      target, {.number = SYS_userfaultfd, .arguments = {kFlags}, .makes_descriptor = true},
-      "EPERM: the process is unprivileged, so /dev/userfaultfd has to be passed in");
+  return AttachBy(target,
+                  {.number = SYS_userfaultfd, .arguments = {kFlags}, .makes_descriptor = true},
+                  "EPERM: the process is unprivileged, so /dev/userfaultfd has to be passed in");
 }
 
 Result<AttachedUserfault> AttachThroughDevice(const TargetProcess& target, int remote_device_fd) {
@@ -58,9 +58,10 @@ Result<AttachedUserfault> AttachThroughDevice(const TargetProcess& target, int r
 Result<UniqueFd> OpenUserfaultDevice() {
   UniqueFd fd(::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC));
   if (fd.valid()) return fd;
-  return SystemFailure("open /dev/userfaultfd (ENOENT: Linux 6.1 is needed; EACCES: run the engine "
-                       "as root or give it the device)",
-                       errno);
+  return SystemFailure(
+      "open /dev/userfaultfd (ENOENT: Linux 6.1 is needed; EACCES: run the engine "
+      "as root or give it the device)",
+      errno);
 }
 
 Result<AttachedUserfault> ReattachUserfault(const TargetProcess& target, int remote_fd) {
@@ -75,11 +76,11 @@ Result<AttachedUserfault> ReattachUserfault(const TargetProcess& target, int rem
 Status CloseRemoteFd(const TargetProcess& target, int remote_fd) {
   FAULTLINE_ASSIGN(
       const int64_t result,
-      InjectCall(target,
-                 {.number = SYS_close, .arguments = {static_cast<uint64_t>(remote_fd)}}));
+      InjectCall(target, {.number = SYS_close, .arguments = {static_cast<uint64_t>(remote_fd)}}));
   if (result == 0) return {};
-  return SystemFailure(fmt::format("close descriptor {} inside process {}", remote_fd, target.pid()),
-                       static_cast<int>(-result));
+  return SystemFailure(
+      fmt::format("close descriptor {} inside process {}", remote_fd, target.pid()),
+      static_cast<int>(-result));
 }
 
 }  // namespace faultline

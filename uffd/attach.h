@@ -12,8 +12,8 @@
 namespace faultline {
 
 struct AttachedUserfault {
-  UserfaultFd uffd;   ///< ours
-  int remote_fd = -1; ///< its number inside the VMM
+  UserfaultFd uffd;    ///< ours
+  int remote_fd = -1;  ///< its number inside the VMM
 };
 
 /// Makes the VMM call userfaultfd(2). A VMM that is not privileged gets EPERM: the error then has

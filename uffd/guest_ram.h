@@ -23,8 +23,7 @@ namespace faultline {
 class GuestRam final : public PageReader {
  public:
   /// REQUIRES: vm.regions are the geometry's, in its order.
-  static Result<GuestRam> Open(const Geometry& geometry, const VmDescription& vm,
-                               RamAccess access);
+  static Result<GuestRam> Open(const Geometry& geometry, const VmDescription& vm, RamAccess access);
 
   [[nodiscard]] const RamWindow& window() const { return window_; }
   [[nodiscard]] const RamFile& file(size_t region) const { return files_[region]; }

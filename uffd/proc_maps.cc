@@ -21,7 +21,8 @@ class LineReader {
 
   std::optional<uint64_t> Number(int base) {
     uint64_t value = 0;
-    const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), value, base);
+    const auto [end, error] =
+        std::from_chars(rest_.data(), rest_.data() + rest_.size(), value, base);
     if (error != std::errc()) return std::nullopt;
     rest_.remove_prefix(static_cast<size_t>(end - rest_.data()));
     return value;
@@ -100,7 +101,8 @@ Result<ProcMapping> ParseProcMapsLine(std::string_view line) {
 Result<std::vector<ProcMapping>> ReadProcMaps(int pid) {
   const std::string path = fmt::format("/proc/{}/maps", pid);
   std::ifstream file(path);
-  if (!file) return SystemFailure(fmt::format("read the mappings of process {} ({})", pid, path), errno);
+  if (!file)
+    return SystemFailure(fmt::format("read the mappings of process {} ({})", pid, path), errno);
   std::vector<ProcMapping> mappings;
   for (std::string line; std::getline(file, line);) {
     FAULTLINE_ASSIGN(ProcMapping mapping, ParseProcMapsLine(line));

@@ -37,11 +37,11 @@ Result<uint64_t> FindCallInstruction(int pid, int memory) {
   for (const ProcMapping& mapping : mappings) {
     if (!mapping.executable || mapping.path == "[vsyscall]") continue;
     code.resize(std::min<uint64_t>(mapping.length().value(), uint64_t{1} << 20));
-    const ssize_t got = ::pread(memory, code.data(), code.size(),
-                                static_cast<off_t>(mapping.start.value()));
+    const ssize_t got =
+        ::pread(memory, code.data(), code.size(), static_cast<off_t>(mapping.start.value()));
     if (got <= 0) continue;
-    const auto offset = ptrace_arch::FindCallInstruction(
-        std::span(code).first(static_cast<size_t>(got)));
+    const auto offset =
+        ptrace_arch::FindCallInstruction(std::span(code).first(static_cast<size_t>(got)));
     if (offset) return mapping.start.value() + *offset;
   }
   return Fail(ErrorKind::kRefused, fmt::format("process {} has no system call instruction", pid));
@@ -123,15 +123,16 @@ Result<InjectionReport> ReceiveReport(int fd, int pid, Nanos timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   int ready = 0;
   do {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-        deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     ready = ::poll(&readable, 1, static_cast<int>(std::max<int64_t>(left.count(), 0)));
   } while (ready < 0 && errno == EINTR);
   InjectionReport report;
   if (ready > 0 && ::read(fd, &report, sizeof(report)) == sizeof(report)) return report;
   if (ready > 0) {
-    return Fail(ErrorKind::kSystem,
-                fmt::format("attach to process {}: the helper process died; is the VMM intact?", pid));
+    return Fail(
+        ErrorKind::kSystem,
+        fmt::format("attach to process {}: the helper process died; is the VMM intact?", pid));
   }
   return Fail(ErrorKind::kTimeout,
               fmt::format("attach to process {}: a thread that was stopped does not come back from "
@@ -167,8 +168,9 @@ Result<int64_t> ResultOf(const InjectionReport& report, int pid) {
                   fmt::format("process {} did not finish the call (stop {}); it is restored", pid,
                               report.error_number));
     default:
-      return Fail(ErrorKind::kSystem,
-                  fmt::format("the registers of a thread of process {} could not be restored", pid));
+      return Fail(
+          ErrorKind::kSystem,
+          fmt::format("the registers of a thread of process {} could not be restored", pid));
   }
 }
 

@@ -66,8 +66,8 @@ void AbortRestartableSequence(Tracee& tracee, const InjectionOrder& order,
   rseq_cs sequence{};
   const auto at = static_cast<off_t>(rseq.rseq_abi_pointer + offsetof(struct rseq, rseq_cs));
   if (::pread(order.memory, &sequence_address, 8, at) != 8 || sequence_address == 0) return;
-  const ssize_t got = ::pread(order.memory, &sequence, sizeof(sequence),
-                              static_cast<off_t>(sequence_address));
+  const ssize_t got =
+      ::pread(order.memory, &sequence, sizeof(sequence), static_cast<off_t>(sequence_address));
   if (got != sizeof(sequence)) return;
   if (*instruction - sequence.start_ip >= sequence.post_commit_offset) return;
   ptrace_arch::SetInstruction(registers, sequence.abort_ip);

@@ -15,8 +15,8 @@ inline constexpr size_t kInjectionThreadsMax = 64;
 /// Made by the parent before the fork.
 struct InjectionOrder {
   int pid = 0;
-  int pidfd = -1;   ///< proves that `pid` is still the same process
-  int memory = -1;  ///< /proc/PID/mem, for reading
+  int pidfd = -1;                                   ///< proves that `pid` is still the same process
+  int memory = -1;                                  ///< /proc/PID/mem, for reading
   std::array<int, kInjectionThreadsMax> threads{};  ///< to be tried in this order
   size_t thread_count = 0;
   uint64_t instruction = 0;  ///< address of a system call instruction in the target

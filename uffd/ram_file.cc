@@ -39,8 +39,8 @@ std::optional<Backing> BackingOf(int fd) {
 
 /// map_files is indexed by the mappings as they are, not merged.
 Result<UniqueFd> OpenMapFile(int pid, const ProcMapping& mapping, int flags) {
-  const std::string path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, mapping.start.value(),
-                                       mapping.end.value());
+  const std::string path =
+      fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, mapping.start.value(), mapping.end.value());
   UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC));
   if (fd.valid()) return fd;
   return SystemFailure(fmt::format("open guest RAM \"{}\" through {} (EPERM: run the engine as "
@@ -114,8 +114,8 @@ Result<RamFile> RamFile::Open(int pid, const VmRegion& region, RamAccess access)
                             region.shape.id));
   }
   FAULTLINE_TRY(CheckCovered(region, mappings));
-  FAULTLINE_ASSIGN(UniqueFd fd, OpenMapFile(pid, mapping,
-                                            access == RamAccess::kRead ? O_RDONLY : O_RDWR));
+  FAULTLINE_ASSIGN(UniqueFd fd,
+                   OpenMapFile(pid, mapping, access == RamAccess::kRead ? O_RDONLY : O_RDWR));
   const std::optional<Backing> backing = BackingOf(fd.get());
   FAULTLINE_TRY(CheckBacking(region, mapping, backing));
   FAULTLINE_TRY(CheckLength(region, fd.get()));

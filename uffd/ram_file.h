@@ -57,7 +57,9 @@ class RamFile {
 
  private:
   RamFile(UniqueFd fd, VmRegion region, RamFileSystem file_system, RamAccess access)
-      : fd_(std::move(fd)), region_(std::move(region)), file_system_(file_system),
+      : fd_(std::move(fd)),
+        region_(std::move(region)),
+        file_system_(file_system),
         access_(access) {}
 
   UniqueFd fd_;

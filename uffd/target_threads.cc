@@ -16,10 +16,20 @@ namespace faultline {
 namespace {
 
 constexpr auto kRestartUnseen = std::to_array<long>({
-    SYS_ppoll, SYS_futex, SYS_clock_nanosleep, SYS_epoll_pwait, SYS_rt_sigtimedwait,
-    SYS_rt_sigsuspend, SYS_pselect6, SYS_restart_syscall,
+    SYS_ppoll,
+    SYS_futex,
+    SYS_clock_nanosleep,
+    SYS_epoll_pwait,
+    SYS_rt_sigtimedwait,
+    SYS_rt_sigsuspend,
+    SYS_pselect6,
+    SYS_restart_syscall,
 #ifdef SYS_poll  // older calls that newer architectures do not have
-    SYS_poll, SYS_select, SYS_nanosleep, SYS_epoll_wait, SYS_pause,
+    SYS_poll,
+    SYS_select,
+    SYS_nanosleep,
+    SYS_epoll_wait,
+    SYS_pause,
 #endif
 });
 
@@ -32,8 +42,8 @@ Preference PreferenceOf(const std::filesystem::path& task) {
   long number = -1;
   const auto parsed = std::from_chars(word.data(), word.data() + word.size(), number);
   if (parsed.ec != std::errc() || number < 0) return Preference::kRunning;
-  const bool unseen = std::find(kRestartUnseen.begin(), kRestartUnseen.end(), number) !=
-                      kRestartUnseen.end();
+  const bool unseen =
+      std::find(kRestartUnseen.begin(), kRestartUnseen.end(), number) != kRestartUnseen.end();
   return unseen ? Preference::kAsleep : Preference::kBusy;
 }
 

@@ -1,6 +1,7 @@
 // The kernel's userfaultfd interface: <linux/userfaultfd.h>, and what headers older than the
 // running kernel lack. Debian 12 ships the headers of Linux 6.1.
-// Source: include/uapi/linux/userfaultfd.h of Linux 6.8; Documentation/admin-guide/mm/userfaultfd.rst.
+// Source: include/uapi/linux/userfaultfd.h of Linux 6.8;
+// Documentation/admin-guide/mm/userfaultfd.rst.
 #pragma once
 
 #include <linux/userfaultfd.h>

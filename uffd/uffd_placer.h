@@ -28,7 +28,7 @@ class UffdPlacer final : public PagePlacer {
   struct Counters {
     std::atomic<uint64_t> already_mapped{0};
     std::atomic<uint64_t> events_unread{0};
-    std::atomic<uint64_t> punched{0};         ///< held pages that the guest discarded meanwhile
+    std::atomic<uint64_t> punched{0};  ///< held pages that the guest discarded meanwhile
     std::atomic<uint64_t> not_registered{0};
     std::atomic<uint64_t> no_memory{0};
     std::atomic<uint64_t> poisoned{0};

@@ -58,8 +58,8 @@ tl::unexpected<Error> HandshakeFailure(int error_number) {
   std::string lacking;
   for (const NamedFeature& feature : kNeeded) {
     if ((offered & feature.bit) != 0) continue;
-    lacking += fmt::format("{}{} (Linux {})", lacking.empty() ? "" : ", ", feature.name,
-                           feature.since);
+    lacking +=
+        fmt::format("{}{} (Linux {})", lacking.empty() ? "" : ", ", feature.name, feature.since);
   }
   if (offered != 0 && !lacking.empty()) {
     return Fail(ErrorKind::kRefused,
@@ -67,25 +67,35 @@ tl::unexpected<Error> HandshakeFailure(int error_number) {
                             "with CONFIG_USERFAULTFD, SHMEM and HUGETLBFS",
                             lacking));
   }
-  return SystemFailure("agree on userfaultfd features (UFFDIO_API; EINVAL: somebody has done so "
-                       "on this descriptor before)",
-                       error_number);
+  return SystemFailure(
+      "agree on userfaultfd features (UFFDIO_API; EINVAL: somebody has done so "
+      "on this descriptor before)",
+      error_number);
 }
 
 UffdOutcome OutcomeOf(int error_number) {
   switch (error_number) {
-    case EEXIST: return UffdOutcome::kAlreadyMapped;
-    case EAGAIN: return UffdOutcome::kEventUnread;
-    case ESRCH: return UffdOutcome::kProcessGone;
-    case ENOENT: return UffdOutcome::kNotRegistered;
-    case EFAULT: return UffdOutcome::kNothingThere;
+    case EEXIST:
+      return UffdOutcome::kAlreadyMapped;
+    case EAGAIN:
+      return UffdOutcome::kEventUnread;
+    case ESRCH:
+      return UffdOutcome::kProcessGone;
+    case ENOENT:
+      return UffdOutcome::kNotRegistered;
+    case EFAULT:
+      return UffdOutcome::kNothingThere;
     case ENOMEM:
-    case ENOSPC: return UffdOutcome::kNoMemory;
+    case ENOSPC:
+      return UffdOutcome::kNoMemory;
     case EIO:
-    case EHWPOISON: return UffdOutcome::kPoisoned;
+    case EHWPOISON:
+      return UffdOutcome::kPoisoned;
     case EINTR:
-    case EBUSY: return UffdOutcome::kInterrupted;
-    default: break;
+    case EBUSY:
+      return UffdOutcome::kInterrupted;
+    default:
+      break;
   }
   // EINVAL, EBADF, ENOTTY: a range that is not whole pages, or no userfaultfd.
   CheckFailed("userfaultfd ioctl is used as the kernel wants it", __FILE__, __LINE__);
@@ -142,9 +152,8 @@ Status UserfaultFd::Register(VmmAddr start, ByteCount length, UffdMode mode) con
 Status UserfaultFd::Unregister(VmmAddr start, ByteCount length) const {
   uffdio_range range = RangeOf(start, length);
   if (::ioctl(fd_.get(), UFFDIO_UNREGISTER, &range) == 0) return {};
-  return SystemFailure(fmt::format("unregister {:#x}+{:#x} from userfaultfd", start.value(),
-                                   length.value()),
-                       errno);
+  return SystemFailure(
+      fmt::format("unregister {:#x}+{:#x} from userfaultfd", start.value(), length.value()), errno);
 }
 
 UffdProgress UserfaultFd::Continue(VmmAddr start, ByteCount length) const {

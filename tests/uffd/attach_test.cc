@@ -1,4 +1,6 @@
 // Attaching to a guest's process, and what must stay true when engines die.
+#include "uffd/attach.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -14,7 +16,6 @@
 #include "tests/uffd/support/backing.h"
 #include "tests/uffd/support/require.h"
 #include "tests/uffd/support/victim.h"
-#include "uffd/attach.h"
 #include "uffd/guest_ram.h"
 #include "uffd/ptrace_injector.h"
 #include "uffd/uffd_fault_source.h"
@@ -43,8 +44,8 @@ class NativeGuest {
  public:
   explicit NativeGuest(unsigned user = 0)
       : file_(MakeBackingFile(BackingKind::kTmpfs, kLength)),
-        ram_(static_cast<std::byte*>(::mmap(nullptr, kLength.value(), PROT_READ | PROT_WRITE,
-                                            MAP_SHARED, file_.get(), 0))),
+        ram_(static_cast<std::byte*>(
+            ::mmap(nullptr, kLength.value(), PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0))),
         victim_([this, user] { return Run(user); }) {
     vm_.pid = victim_.pid();
     vm_.regions.push_back({geometry_.shape(0), base(), ByteCount(0), true});

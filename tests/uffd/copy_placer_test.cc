@@ -45,7 +45,8 @@ class CopyPlacer : public ::testing::Test {
   /// Of the staging memory: what it occupies now.
   uint64_t StagingPages() {
     unsigned char resident[16] = {};
-    ::mincore(reinterpret_cast<void*>(placer_.staging().base(0).value()), kLength.value(), resident);
+    ::mincore(reinterpret_cast<void*>(placer_.staging().base(0).value()), kLength.value(),
+              resident);
     return static_cast<uint64_t>(std::count(resident, resident + 16, 1));
   }
 };

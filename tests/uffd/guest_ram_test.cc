@@ -1,4 +1,6 @@
 // Guest RAM of a process, opened from outside through /proc/PID/map_files.
+#include "uffd/guest_ram.h"
+
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +12,6 @@
 
 #include "tests/uffd/support/own_guest.h"
 #include "tests/uffd/support/require.h"
-#include "uffd/guest_ram.h"
 
 namespace faultline::testing {
 namespace {

@@ -117,8 +117,8 @@ class SmallEngine {
         placer_(attached_.uffd, map_, ram_),
         states_(load.pages),
         run_pages_(load.run_pages) {
-    Require(attached_.uffd.Register(guest.base(), geometry_.byte_count(),
-                                    UffdMode::kMissingAndMinor));
+    Require(
+        attached_.uffd.Register(guest.base(), geometry_.byte_count(), UffdMode::kMissingAndMinor));
   }
 
   void ServeFaultsUntilTheGuestEnds() {

@@ -27,11 +27,10 @@ class Placer : public ::testing::TestWithParam<BackingKind> {
 
   /// What another engine thread does between our look and our CONTINUE.
   void MapBehindThePlacersBack(PageIndex page) {
-    uffdio_continue request{
-        .range = {.start = guest().map().AddrOf(page).value(),
-                  .len = guest().geometry().PageSizeOf(page).bytes()},
-        .mode = UFFDIO_CONTINUE_MODE_DONTWAKE,
-        .mapped = 0};
+    uffdio_continue request{.range = {.start = guest().map().AddrOf(page).value(),
+                                      .len = guest().geometry().PageSizeOf(page).bytes()},
+                            .mode = UFFDIO_CONTINUE_MODE_DONTWAKE,
+                            .mapped = 0};
     ASSERT_EQ(::ioctl(guest().uffd.fd(), UFFDIO_CONTINUE, &request), 0);
   }
   void PunchAsTheBalloonDoes(PageIndex page) {

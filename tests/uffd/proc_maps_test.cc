@@ -12,8 +12,9 @@ namespace faultline::testing {
 namespace {
 
 TEST(ProcMapsLine, GivesEveryField) {
-  const ProcMapping mapping = Require(ParseProcMapsLine(
-      "7f53c3fff000-7f53c7fff000 rw-s 00002000 00:1b 164    /dev/shm/qemu_back_mem.ram0.nzi (deleted)"));
+  const ProcMapping mapping =
+      Require(ParseProcMapsLine("7f53c3fff000-7f53c7fff000 rw-s 00002000 00:1b 164    "
+                                "/dev/shm/qemu_back_mem.ram0.nzi (deleted)"));
   EXPECT_EQ(mapping.start.value(), 0x7f53c3fff000U);
   EXPECT_EQ(mapping.length().value(), 0x4000000U);
   EXPECT_TRUE(mapping.readable && mapping.writable && mapping.shared);
@@ -71,9 +72,9 @@ TEST(ProcMaps, DoesNotJoinNeighboursThatDoNotContinueEachOther) {
   const std::string first = "1000-2000 rw-s 00000000 00:1b 5 /a";
   const std::string gap = "2000-3000 rw-s 00005000 00:1b 5 /a";
   const std::string other = "3000-4000 rw-s 00006000 00:1b 6 /b";
-  const auto merged = MergeFileMappings({Require(ParseProcMapsLine(first)),
-                                         Require(ParseProcMapsLine(gap)),
-                                         Require(ParseProcMapsLine(other))});
+  const auto merged =
+      MergeFileMappings({Require(ParseProcMapsLine(first)), Require(ParseProcMapsLine(gap)),
+                         Require(ParseProcMapsLine(other))});
   EXPECT_EQ(merged.size(), 3U);
 }
 

@@ -1,6 +1,8 @@
 // The real thing: attach to an unmodified QEMU and let go of it again.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <string>
@@ -34,6 +36,7 @@ TEST(AttachToQemu, RegistersItsRamAndLeavesItAsItWas) {
   if (::access(kQemu, X_OK) != 0) GTEST_SKIP() << kQemu << " is not installed";
   Victim qemu(ExecQemu);
   ASSERT_TRUE(Eventually([&] { return RamOf(qemu.pid()).size() == 1; }));
+  ASSERT_TRUE(qemu.AwaitAsleepIn(SYS_ppoll));  // in its main loop
   const ProcMapping mapping = RamOf(qemu.pid()).front();
   EXPECT_EQ(mapping.length(), ByteCount(64 << 20));
 
@@ -51,7 +54,7 @@ TEST(AttachToQemu, RegistersItsRamAndLeavesItAsItWas) {
   Require(CloseRemoteFd(target, attached.remote_fd));
   EXPECT_EQ(qemu.CountUserfaultFds(), 0);
   EXPECT_TRUE(target.IsAlive());
-  EXPECT_TRUE(qemu.AwaitStatus("State", "S"));
+  EXPECT_TRUE(qemu.AwaitAsleepIn(SYS_ppoll));
 
   qemu.Signal(SIGTERM);  // its main loop still works: it ends in good order
   EXPECT_EQ(qemu.ExitStatus(), 0);

@@ -51,9 +51,12 @@ UniqueFd MakeHugeTmpfsFile() {
 
 std::string NameOf(BackingKind kind) {
   switch (kind) {
-    case BackingKind::kTmpfs: return "Tmpfs";
-    case BackingKind::kHugeTmpfs: return "HugeTmpfs";
-    case BackingKind::kHugetlbfs: return "Hugetlbfs";
+    case BackingKind::kTmpfs:
+      return "Tmpfs";
+    case BackingKind::kHugeTmpfs:
+      return "HugeTmpfs";
+    case BackingKind::kHugetlbfs:
+      return "Hugetlbfs";
   }
   return "?";
 }

@@ -55,7 +55,8 @@ bool Victim::AwaitAsleepIn(long number) const {
 std::string Victim::StatusField(const std::string& name) const {
   std::ifstream file(ProcPath(pid_, "status"));
   for (std::string line; std::getline(file, line);) {
-    if (line.rfind(name + ":", 0) == 0) return line.substr(line.find_first_not_of("\t ", name.size() + 1));
+    if (line.rfind(name + ":", 0) == 0)
+      return line.substr(line.find_first_not_of("\t ", name.size() + 1));
   }
   return "";
 }

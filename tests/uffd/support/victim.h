@@ -16,8 +16,8 @@ template <class T>
 class SharedWithChild {
  public:
   SharedWithChild()
-      : value_(new(::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                          -1, 0)) T()) {}
+      : value_(new (::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+                           -1, 0)) T()) {}
   SharedWithChild(const SharedWithChild&) = delete;
   SharedWithChild& operator=(const SharedWithChild&) = delete;
   ~SharedWithChild() { ::munmap(value_, sizeof(T)); }
