@@ -3,7 +3,7 @@
 
   run.py --list             every scenario, one a line: FILE.NAME
   run.py SCENARIO…          runs them; exit 0 passed, 1 failed, 77 skipped (with the reason)
-  run.py --all [WORD]       every one whose name contains WORD, one after the other
+  run.py --all [WORD]       every one whose name begins with WORD, one after the other
 
 FAULTLINE=PATH says which engine (default build/release). KEEP=FOLDER keeps logs of a failure there.
 """
@@ -72,7 +72,7 @@ def main():
         print("\n".join(SCENARIOS))
         return PASSED
     if names[:1] == ["--all"]:
-        names = [name for name in SCENARIOS if not names[1:] or names[1] in name]
+        names = [name for name in SCENARIOS if not names[1:] or name.startswith(names[1])]
     unknown = [name for name in names if name not in SCENARIOS]
     if not names or unknown:
         print(__doc__ + (f"\nno scenario {unknown}" if unknown else ""), file=sys.stderr)

@@ -32,17 +32,14 @@ def beats_on(site, what):
 
 
 class Move:
-    def __init__(self, site: Site, machine=Machine(), **transfer):
+    def __init__(self, site: Site, machine=Machine(), *, netns=None, **transfer):
         self.site, self.machine, self.transfer_options = site, machine, transfer
         self.stores = Stores(site)
         site.new_guest()
         self.place = 1
-        self.source = self.boot_source()
+        self.source = Node(site, machine, 1, self.stores, incoming=False, netns=netns)
         self.destination = None
         self.summary = None
-
-    def boot_source(self, **options):
-        return Node(self.site, self.machine, 1, self.stores, incoming=False, **options)
 
     def boot_destination(self, machine=None, **options):
         """A new QEMU for the guest to go to; the last one is forgotten."""
@@ -55,7 +52,8 @@ class Move:
         """Source and destination are up; the guest has run for a little while."""
         if self.destination is None:
             self.boot_destination()
-        self.source.wait_ready()
+        if not self.source.incoming:  # one that came by a move is ready already
+            self.source.wait_ready()
         time.sleep(settle)
         beats_on(self.site, "before the move")
 

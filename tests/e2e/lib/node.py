@@ -72,7 +72,8 @@ class Node:
     """`place` is what the guest reads as the number of the QEMU that runs it: 1 for the first."""
 
     def __init__(self, site: Site, machine: Machine, place, stores, *, incoming, ram=None,
-                 extra=(), rename=None, netns=None, tap=None):
+                 extra=(), rename=None, netns=None):
+        """`netns`: (name of the network, its tap) of a guest with a network card."""
         self.site, self.machine, self.place, self.incoming = site, machine, place, incoming
         self.name = site.next_name("node")
         self.qmp_path = site.file(self.name + ".qmp")
@@ -93,7 +94,7 @@ class Node:
                     "--append", machine.append]
         command += ["--incoming"] if incoming else []
         command += ["--user", machine.user] if machine.user and machine.qemu == "7.2" else []
-        command += ["--netns", netns, "--tap", tap] if netns else []
+        command += ["--netns", netns[0], "--tap", netns[1]] if netns else []
         observer = site.file(self.name + ".observer")
         command += ["--", "-qmp", f"unix:{observer},server=on,wait=off", *extra]
         self.qemu = site.start(command, site.file(self.name + ".log"))
