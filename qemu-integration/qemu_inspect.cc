@@ -5,7 +5,6 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
-#include <regex>
 #include <string_view>
 #include <utility>
 
@@ -20,6 +19,16 @@ bool StartsWith(std::string_view text, std::string_view prefix) {
 }
 
 std::string LastPart(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+/// Each word (up to a comma, space or line end) that follows `mark` in the monitor's text.
+std::vector<std::string> WordsAfter(const std::string& text, std::string_view mark) {
+  std::vector<std::string> words;
+  for (size_t at = text.find(mark); at != std::string::npos; at = text.find(mark, at)) {
+    at += mark.size();
+    words.push_back(text.substr(at, text.find_first_of(", \r\n", at) - at));
+  }
+  return words;
+}
 
 /// A question that this QEMU, machine or object may not know: then null.
 Result<Json> AskIfKnown(QmpClient& qmp, std::string_view command, Json arguments) {
@@ -115,10 +124,7 @@ Status ReadDevices(QmpClient& qmp, QemuFacts& facts) {
     facts.free_page_reporting |= BoolOf(reporting);
   }
   FAULTLINE_ASSIGN(const std::string network, qmp.Human("info network"));
-  static const std::regex kType("type=([^,\\s]+)");
-  for (std::sregex_iterator type(network.begin(), network.end(), kType), end; type != end; ++type) {
-    facts.netdev_types.push_back((*type)[1]);
-  }
+  facts.netdev_types = WordsAfter(network, "type=");
   return {};
 }
 
@@ -126,10 +132,9 @@ Status ReadDevices(QmpClient& qmp, QemuFacts& facts) {
 /// QMP does not tell which backends the machine and its NUMA nodes took; the memory tree does.
 Result<std::vector<std::string>> BackendsInAddressSpace(QmpClient& qmp) {
   FAULTLINE_ASSIGN(const std::string tree, qmp.Human("info mtree -f"));
-  static const std::regex kRam("\\(prio -?[0-9]+, (?:ram|nv-ram|rom)\\): (\\S+)");
   std::vector<std::string> names;
-  for (std::sregex_iterator ram(tree.begin(), tree.end(), kRam), end; ram != end; ++ram) {
-    names.push_back(LastPart((*ram)[1]));
+  for (const char* kind : {", ram): ", ", nv-ram): ", ", rom): "}) {
+    for (const std::string& name : WordsAfter(tree, kind)) names.push_back(LastPart(name));
   }
   return names;
 }
