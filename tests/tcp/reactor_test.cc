@@ -1,9 +1,14 @@
 // What every Reactor promises, on every backend.
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstddef>
 #include <thread>
 
 #include "engine/tcp/deadline.h"
@@ -114,6 +119,32 @@ TEST_P(ReactorTest, MadeHereItServesTheThreadThatWaits) {
   Ring(first_);
   std::thread user([&] { EXPECT_TRUE(reactor_->Wait(seconds(5)).Has(ReadyToken::kFaults)); });
   user.join();
+}
+
+/// From here on this thread, and no other, gets EPERM from io_uring_setup: a site that denies it.
+void DenyUring() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{4, program};
+  ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+  ASSERT_EQ(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+TEST(MakeReactorTest, WhereIoUringIsDeniedTheBestIsEpollAndAskingForItSaysWhy) {
+  std::thread denied([] {
+    DenyUring();
+    const auto best = MakeReactor(IoPreference::kBest);
+    ASSERT_TRUE(best.has_value());
+    EXPECT_EQ((*best)->backend(), IoBackend::kEpoll);
+    const auto uring = MakeReactor(IoPreference::kUring);
+    ASSERT_FALSE(uring.has_value());
+    EXPECT_NE(uring.error().message.find("io_uring_disabled"), std::string::npos);
+  });
+  denied.join();
 }
 
 }  // namespace
