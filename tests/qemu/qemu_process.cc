@@ -131,11 +131,12 @@ std::string WriteDrawingBios(const TemporaryFolder& folder) {
 QemuProcess::QemuProcess(const std::string& binary, std::vector<std::string> arguments)
     : qmp_path_(folder_.path() + "/qmp") {
   arguments.insert(arguments.begin(), binary);
+  // A small translation buffer: mem-lock=on would populate the whole GiB that is the default.
   const std::vector<std::string> always = {"-nodefaults",
                                            "-display",
                                            "none",
                                            "-accel",
-                                           "tcg",
+                                           "tcg,tb-size=32",
                                            "-qmp",
                                            fmt::format("unix:{},server=on,wait=off", qmp_path_)};
   arguments.insert(arguments.end(), always.begin(), always.end());
