@@ -1,22 +1,28 @@
 #include "tests/qemu/ram_mount.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
-#include <fstream>
+#include <string>
 
 namespace faultline::test {
 
 namespace {
 
-constexpr const char* kPool = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+constexpr const char* kPool = "/proc/sys/vm/nr_hugepages";
 
-uint64_t PoolSize() {
-  uint64_t pages = 0;
-  std::ifstream(kPool) >> pages;
-  return pages;
+uint64_t PoolSize(int setting) {
+  char text[32] = {};
+  if (pread(setting, text, sizeof text - 1, 0) <= 0) return 0;
+  return std::stoull(text);
 }
 
-void SetPoolSize(uint64_t pages) { std::ofstream(kPool) << pages; }
+void SetPoolSize(int setting, uint64_t pages) {
+  const std::string text = std::to_string(pages);
+  [[maybe_unused]] const ssize_t written = pwrite(setting, text.data(), text.size(), 0);
+}
 
 }  // namespace
 
@@ -28,11 +34,18 @@ RamMount::~RamMount() {
   if (ready_) umount2(folder_.path().c_str(), MNT_DETACH);
 }
 
-HugePages::HugePages(uint64_t count) : before_(PoolSize()) {
-  SetPoolSize(before_ + count);
-  ready_ = PoolSize() >= before_ + count;
+HugePages::HugePages(uint64_t count) : setting_(open(kPool, O_RDWR | O_CLOEXEC)) {
+  if (setting_ < 0) return;
+  flock(setting_, LOCK_EX);
+  before_ = PoolSize(setting_);
+  SetPoolSize(setting_, before_ + count);
+  ready_ = PoolSize(setting_) >= before_ + count;
 }
 
-HugePages::~HugePages() { SetPoolSize(before_); }
+HugePages::~HugePages() {
+  if (setting_ < 0) return;
+  SetPoolSize(setting_, before_);
+  close(setting_);
+}
 
 }  // namespace faultline::test

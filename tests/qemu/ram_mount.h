@@ -23,7 +23,8 @@ class RamMount {
   bool ready_;
 };
 
-/// Reserves more 2 MiB pages than there are; gives them back with the object.
+/// Reserves more 2 MiB pages than there are; gives them back with the object. Waits for other
+/// tests that do the same, also of other programs: the setting itself is locked meanwhile.
 class HugePages {
  public:
   explicit HugePages(uint64_t count);
@@ -34,8 +35,9 @@ class HugePages {
   [[nodiscard]] bool ready() const { return ready_; }
 
  private:
-  uint64_t before_;
-  bool ready_;
+  int setting_;
+  uint64_t before_ = 0;
+  bool ready_ = false;
 };
 
 }  // namespace faultline::test
