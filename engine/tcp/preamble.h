@@ -18,6 +18,8 @@
 namespace faultline {
 
 inline constexpr Nanos kPreambleTimeout = std::chrono::seconds(5);
+/// The dialling side is more patient: a busy destination answers late, and that is no failure.
+inline constexpr Nanos kIntroduceTimeout = std::chrono::seconds(20);
 
 /// What a connection is for.
 struct LaneIntroduction {
@@ -30,7 +32,7 @@ struct LaneIntroduction {
 /// The dialling side: says what the connection is for and waits for the answer. Every refusal is
 /// an error of kind kRefused or kPeer that names `peer`. `socket` stays the caller's.
 Status Introduce(int socket, const LaneIntroduction& introduction, const std::string& peer,
-                 Nanos timeout = kPreambleTimeout);
+                 Nanos timeout = kIntroduceTimeout);
 
 /// The accepting side: reads what the peer wants. A peer of another version is told so before the
 /// error is returned. The caller answers with AnswerIntroduction.
