@@ -88,7 +88,8 @@ class Move:
             raise Broken("\n".join([*problems, transfer.logs()]))
         beats_on(self.site, "after the move")
 
-    def left_behind(self, before):
+    def left_behind(self, before, allow=()):
+        """`allow`: kinds of descriptors that the guest's devices open when they come."""
         problems = [f"a process is left: {pid} {line}" for pid, line in self.site.strangers()]
         for node, descriptors in before.items():
             if node.qemu.status is not None:
@@ -97,7 +98,8 @@ class Move:
             for each in descriptors:
                 if each in extra:
                     extra.remove(each)
-            problems += [f"{node.name} (place {node.place}) has a new descriptor: {each}" for each in extra]
+            problems += [f"{node.name} (place {node.place}) has a new descriptor: {each}" for each in extra
+                         if each not in allow]
             problems += [f"{node.name} is still watched: {each}" for each in node.watched_mappings()]
         for parent, _, names in os.walk(self.site.state_dir):
             problems += [f"left in the state folder: {os.path.join(parent, name)}" for name in names]

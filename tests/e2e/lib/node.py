@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import signal
 import stat
 
 from comparator.guest import Console, fields_of
@@ -98,7 +99,7 @@ class Node:
         observer = site.file(self.name + ".observer")
         command += ["--", "-qmp", f"unix:{observer},server=on,wait=off", *extra]
         self.qemu = site.start(command, site.file(self.name + ".log"))
-        site.callback(self._remove_files)
+        site.callback(self.end)
         self.console = GuestConsole(site.file(self.name + ".com1"), self.qemu)
         self.qmp = Observer(observer, self.qemu)
         site.callback(self.qmp.close)
@@ -140,6 +141,10 @@ class Node:
         return self.qmp.command("query-status")["status"]
 
     def end(self):
+        """By force: one that waits for a page that will never come hears nothing else."""
+        if self.qemu.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
         self.qemu.stop()
         self._remove_files()
 

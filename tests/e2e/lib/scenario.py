@@ -12,11 +12,12 @@ FILES = ("move", "memory", "options", "refusal", "cut", "kill", "guests", "soak"
 class Scenario:
     body: Callable
     seconds: int
+    site: bool  # False: it makes its own
 
 
-def add(name, body, seconds=150):
+def add(name, body, seconds=150, site=True):
     assert name not in SCENARIOS, name
-    SCENARIOS[name] = Scenario(body, seconds)
+    SCENARIOS[name] = Scenario(body, seconds, site)
 
 
 def scenario(seconds=150):

@@ -33,14 +33,14 @@ class Transfer:
         self.files = {}
         self.receive = self.migrate = None
 
-    def _common(self, node, side):
+    def common(self, node, side):
         """Its own state folder a side: two engines on one machine are two hosts to us."""
         self.files[side] = self.site.file(self.site.next_name(side + "-json"))
         return ["--qmp", node.qmp_path, "--state-dir", os.path.join(self.state_dir, side),
                 "--json", self.files[side], *self.verbose]
 
     def start_receive(self):
-        self.receive = self.site.run_engine("receive", *self._common(self.destination, "receive"),
+        self.receive = self.site.run_engine("receive", *self.common(self.destination, "receive"),
                                             "--listen", self.listen, *self.receive_args)
         wait_until(lambda: "waiting for a source on" in self.receive.out(), 30,
                    "faultline receive listens", self.receive)
@@ -48,7 +48,7 @@ class Transfer:
         self.address = line.split()[-1]
 
     def start_migrate(self):
-        self.migrate = self.site.run_engine("migrate", *self._common(self.source, "migrate"),
+        self.migrate = self.site.run_engine("migrate", *self.common(self.source, "migrate"),
                                             "--to", self.via(self.address), *self.migrate_args)
 
     def start(self):
