@@ -32,9 +32,10 @@ Result<AttachedUserfault> AttachUnprivileged(QemuDestination& vm, const TargetPr
   FAULTLINE_TRY(vm.qmp().PassFd(kDeviceName, device.get()));
   const std::optional<int> remote = FindDevice(process.pid());
   Result<AttachedUserfault> attached =
-      remote ? AttachThroughDevice(process, *remote)
-             : Fail(ErrorKind::kSystem, fmt::format("{} was passed into process {} and is not there",
-                                                    kDevice, process.pid()));
+      remote
+          ? AttachThroughDevice(process, *remote)
+          : Fail(ErrorKind::kSystem, fmt::format("{} was passed into process {} and is not there",
+                                                 kDevice, process.pid()));
   if (const Status closed = vm.qmp().CloseFd(kDeviceName); !closed.has_value()) {
     spdlog::warn("{}", closed.error().message);
   }
@@ -67,8 +68,7 @@ Result<Attachment> Attachment::Create(QemuDestination& vm, const VmmMap& map) {
 
 Status Attachment::Detach(const VmmMap& map) {
   for (size_t region = 0; region < map.geometry().region_count(); ++region) {
-    const Status done =
-        uffd().Unregister(map.base(region), map.geometry().shape(region).length);
+    const Status done = uffd().Unregister(map.base(region), map.geometry().shape(region).length);
     if (!done.has_value()) spdlog::debug("{}", done.error().message);
   }
   return CloseRemoteFd(process_, attached_.remote_fd);

@@ -8,9 +8,12 @@ namespace {
 
 const char* Word(Severity severity) {
   switch (severity) {
-    case Severity::kRefusal: return "refused";
-    case Severity::kWarning: return "warning";
-    case Severity::kNote: return "note";
+    case Severity::kRefusal:
+      return "refused";
+    case Severity::kWarning:
+      return "warning";
+    case Severity::kNote:
+      return "note";
   }
   return "";
 }
@@ -37,9 +40,9 @@ ExitCode RunCheck(const CheckOptions& options) {
   }
   const bool fit = FirstRefusal(findings).has_value();
   fmt::print("QEMU {} (pid {}): {}\n", facts->version, facts->pid,
-             !fit                              ? "cannot be moved as it is"
+             !fit                           ? "cannot be moved as it is"
              : role == VmRole::kDestination ? "ready to receive"
-                                               : "can be moved");
+                                            : "can be moved");
   return fit ? ExitCode::kDone : ExitCode::kNothingChanged;
 }
 

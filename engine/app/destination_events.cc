@@ -10,8 +10,8 @@ namespace faultline {
 wire::PreambleStatus DestinationSession::Judge(const LaneIntroduction& introduction) {
   const std::lock_guard lock(mutex_);
   const bool control = introduction.lane == LaneKind::kControl;
-  if (!migration_) return control ? wire::PreambleStatus::kAccepted
-                                  : wire::PreambleStatus::kUnknownMigration;
+  if (!migration_)
+    return control ? wire::PreambleStatus::kAccepted : wire::PreambleStatus::kUnknownMigration;
   if (introduction.migration != *migration_) {
     return control ? wire::PreambleStatus::kBusy : wire::PreambleStatus::kUnknownMigration;
   }
@@ -74,11 +74,16 @@ Status DestinationSession::ActOn(const Frame& frame) {
       if (MayHaveRun(phase())) return link_->Send(kStarted);
       inbox_.Put(frame);
       return {};
-    case kExtents: return TakeExtents(frame);
-    case kDeviceState: return TakeDeviceState(frame);
-    case kStopped: return TakeStopped();
-    case kHoles: return TakeHoles(frame);
-    case kHolesDone: return {};
+    case kExtents:
+      return TakeExtents(frame);
+    case kDeviceState:
+      return TakeDeviceState(frame);
+    case kStopped:
+      return TakeStopped();
+    case kHoles:
+      return TakeHoles(frame);
+    case kHolesDone:
+      return {};
     default:
       return Fail(ErrorKind::kPeer, fmt::format("the peer broke the protocol: {} is not for a "
                                                 "destination",

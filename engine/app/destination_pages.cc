@@ -27,9 +27,8 @@ Result<std::unique_ptr<DestinationPages>> DestinationPages::Create(QemuDestinati
   FAULTLINE_ASSIGN(GuestRam ram, GuestRam::Open(*shape, description, RamAccess::kReadWrite));
   VmmMap map = MapOf(*shape, description);
   FAULTLINE_ASSIGN(Attachment attachment, Attachment::Create(vm, map));
-  std::unique_ptr<DestinationPages> pages(
-      new DestinationPages(std::move(shape), std::move(ram), std::move(map),
-                           std::move(attachment), std::move(ledger)));
+  std::unique_ptr<DestinationPages> pages(new DestinationPages(
+      std::move(shape), std::move(ram), std::move(map), std::move(attachment), std::move(ledger)));
   FAULTLINE_TRY(pages->StartThreads(limits));
   return pages;
 }

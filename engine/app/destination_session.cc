@@ -16,10 +16,10 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-constexpr Nanos kSlice = milliseconds(200);        ///< how late a lost link or a signal is noticed
-constexpr Nanos kLanesTimeout = seconds(60);       ///< from Welcome to ExtentsDone
-constexpr Nanos kLoadTimeout = seconds(120);       ///< from Prepared to devices loaded
-constexpr Nanos kGoPatience = minutes(10);         ///< how long a loaded guest waits for Go
+constexpr Nanos kSlice = milliseconds(200);   ///< how late a lost link or a signal is noticed
+constexpr Nanos kLanesTimeout = seconds(60);  ///< from Welcome to ExtentsDone
+constexpr Nanos kLoadTimeout = seconds(120);  ///< from Prepared to devices loaded
+constexpr Nanos kGoPatience = minutes(10);    ///< how long a loaded guest waits for Go
 constexpr Nanos kFarewellPatience = seconds(10);
 constexpr Nanos kProgressPeriod = milliseconds(100);
 constexpr Nanos kPagesPoll = milliseconds(1);
@@ -129,8 +129,8 @@ Status DestinationSession::AttachPages() {
     const std::lock_guard lock(mutex_);
     pages_ = std::move(pages);
   }
-  progress_.Step(fmt::format("attached to {}, pid {}", vm_.description().version,
-                             vm_.description().pid));
+  progress_.Step(
+      fmt::format("attached to {}, pid {}", vm_.description().version, vm_.description().pid));
   return link_->Send(wire::FrameType::kWelcome);
 }
 
@@ -218,8 +218,8 @@ Status DestinationSession::RunGuest() {
 Status DestinationSession::AwaitPages() {
   while (pages_->missing() > PageCount(0)) {
     if (pages_->guest_gone()) {
-      return Fail(ErrorKind::kRefused, fmt::format("the destination QEMU (pid {}) has ended",
-                                                   vm_.description().pid));
+      return Fail(ErrorKind::kRefused,
+                  fmt::format("the destination QEMU (pid {}) has ended", vm_.description().pid));
     }
     if (Interrupted()) {
       ForgetInterrupt();
@@ -262,8 +262,8 @@ ExitCode DestinationSession::GiveUp(const Error& error) {
   const bool fresh = phase() == DestinationPhase::kPreparing;
   if (!loaded) {
     const bool refused = error.kind == ErrorKind::kRefused;
-    static_cast<void>(link_->SendText(
-        refused ? wire::FrameType::kRefuse : wire::FrameType::kAbort, error.message));
+    static_cast<void>(link_->SendText(refused ? wire::FrameType::kRefuse : wire::FrameType::kAbort,
+                                      error.message));
   }
   Advance(DestinationEvent::kFailure);
   acceptor_->Stop();
@@ -286,8 +286,8 @@ ExitCode DestinationSession::GiveUp(const Error& error) {
 Status DestinationSession::CheckAlive() const {
   if (Interrupted()) return Fail(ErrorKind::kRefused, "interrupted by a signal");
   if (pages_ && pages_->guest_gone()) {
-    return Fail(ErrorKind::kRefused, fmt::format("the destination QEMU (pid {}) has ended",
-                                                 vm_.description().pid));
+    return Fail(ErrorKind::kRefused,
+                fmt::format("the destination QEMU (pid {}) has ended", vm_.description().pid));
   }
   return {};
 }

@@ -15,8 +15,7 @@ std::string_view LaneName(LaneKind kind) { return kind == LaneKind::kUrgent ? "u
 
 Result<std::unique_ptr<LaneKeeper>> LaneKeeper::Create(Endpoint to, LaneIntroduction lane,
                                                        MakeServer make_server) {
-  std::unique_ptr<LaneKeeper> keeper(
-      new LaneKeeper(std::move(to), lane, std::move(make_server)));
+  std::unique_ptr<LaneKeeper> keeper(new LaneKeeper(std::move(to), lane, std::move(make_server)));
   FAULTLINE_TRY(keeper->Open());
   keeper->thread_ = std::thread([raw = keeper.get()] { raw->Run(); });
   return keeper;

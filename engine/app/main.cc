@@ -70,7 +70,8 @@ int Main(int argc, char** argv) {
       "3 the migration is paused.");
 
   CheckOptions check;
-  CLI::App* check_command = app.add_subcommand("check", "Can this guest be moved? Says what to change");
+  CLI::App* check_command =
+      app.add_subcommand("check", "Can this guest be moved? Says what to change");
   AddCommon(*check_command, check.common);
   check_command->add_flag("--destination", check.destination,
                           "check a QEMU that waits to receive (-incoming defer)");

@@ -19,7 +19,7 @@ struct CommonOptions {
   std::string qmp_path;
   int pid = 0;  ///< 0: the peer of the QMP socket
   std::string state_dir = "/run/faultline";
-  std::string json_path;  ///< empty: none
+  std::string json_path;    ///< empty: none
   std::string io = "auto";  ///< auto | uring | epoll
   bool quiet = false;
   bool verbose = false;

@@ -25,11 +25,10 @@ constexpr Nanos kRedialPause = milliseconds(200);
 Status SourceSession::DialControl(Nanos timeout) {
   FAULTLINE_ASSIGN(Connection connection, Dial(to_, {.timeout = timeout}));
   ++control_generation_;
-  FAULTLINE_TRY(Introduce(connection.socket.get(),
-                          {.lane = LaneKind::kControl,
-                           .generation = control_generation_,
-                           .migration = migration_},
-                          connection.peer));
+  FAULTLINE_TRY(Introduce(
+      connection.socket.get(),
+      {.lane = LaneKind::kControl, .generation = control_generation_, .migration = migration_},
+      connection.peer));
   inbox_.Restored();
   link_->Connect(std::move(connection.socket), connection.peer);
   return {};
@@ -151,7 +150,8 @@ void SourceSession::OnFrame(Frame frame) {
       if (body.has_value()) progress_.Update(*body, clock_.Now());
       return;
     }
-    default: inbox_.Put(std::move(frame));
+    default:
+      inbox_.Put(std::move(frame));
   }
 }
 

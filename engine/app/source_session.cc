@@ -18,11 +18,11 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-constexpr Nanos kSlice = milliseconds(50);           ///< how late a lost link is noticed
+constexpr Nanos kSlice = milliseconds(50);  ///< how late a lost link is noticed
 constexpr Nanos kDialTimeout = seconds(10);
 constexpr Nanos kWelcomeTimeout = seconds(60);
-constexpr Nanos kSilenceMax = seconds(30);           ///< while the destination allocates
-constexpr Nanos kSwitchTimeout = seconds(120);       ///< from the first device byte to Loaded
+constexpr Nanos kSilenceMax = seconds(30);      ///< while the destination allocates
+constexpr Nanos kSwitchTimeout = seconds(120);  ///< from the first device byte to Loaded
 
 /// QEMU's events carry this host's wall clock.
 int64_t WallMicros() {

@@ -15,8 +15,10 @@ double Micros(Nanos nanos) { return std::chrono::duration<double, std::micro>(na
 double Millis(Nanos nanos) { return std::chrono::duration<double, std::milli>(nanos).count(); }
 
 SummaryJson Percentiles(const LatencyHistogram& histogram) {
-  return {{"p50", Micros(histogram.Quantile(0.50))},   {"p90", Micros(histogram.Quantile(0.90))},
-          {"p99", Micros(histogram.Quantile(0.99))},   {"p999", Micros(histogram.Quantile(0.999))},
+  return {{"p50", Micros(histogram.Quantile(0.50))},
+          {"p90", Micros(histogram.Quantile(0.90))},
+          {"p99", Micros(histogram.Quantile(0.99))},
+          {"p999", Micros(histogram.Quantile(0.999))},
           {"max", Micros(histogram.max())}};
 }
 
@@ -83,12 +85,12 @@ SummaryJson SourcePart(const SourceNumbers& numbers) {
 
 SummaryJson MergeSummary(const SummaryJson& source, const SummaryJson& destination) {
   SummaryJson merged = {{"result", Word(source, "result", "paused")},
-                 {"mode", "post-copy"},
-                 {"transport", "tcp"},
-                 {"blackout_ms", Number(source, "blackout_ms")},
-                 {"total_ms", Number(source, "total_ms")},
-                 {"prepare_ms", Number(source, "prepare_ms")},
-                 {"device_bytes", Whole(source, "device_bytes")}};
+                        {"mode", "post-copy"},
+                        {"transport", "tcp"},
+                        {"blackout_ms", Number(source, "blackout_ms")},
+                        {"total_ms", Number(source, "total_ms")},
+                        {"prepare_ms", Number(source, "prepare_ms")},
+                        {"device_bytes", Whole(source, "device_bytes")}};
   for (const auto& [key, value] : destination.items()) {
     if (key != "result") merged[key] = value;
   }
@@ -118,13 +120,12 @@ std::string DescribeSummary(const SummaryJson& summary) {
       "  cpu      source {:.2f} s, destination {:.2f} s",
       Word(summary, "result", "unknown"), Number(summary, "guest_bytes") / kMebi,
       Number(summary, "data_bytes") / kMebi,
-      Number(summary, "zero_pages") + Number(summary, "hole_pages"),
-      Number(summary, "blackout_ms"), Number(summary, "total_ms"), Number(summary, "prepare_ms"),
-      Number(faults, "count"), Number(faults, "from_urgent"), Number(faults, "joined_bulk"),
-      Number(faults, "zero"), Number(faults, "already_held") + Number(faults, "again"),
-      Number(latency, "p50"), Number(latency, "p90"), Number(latency, "p99"),
-      Number(latency, "p999"), Number(latency, "max"), Number(cpu, "source"),
-      Number(cpu, "destination"));
+      Number(summary, "zero_pages") + Number(summary, "hole_pages"), Number(summary, "blackout_ms"),
+      Number(summary, "total_ms"), Number(summary, "prepare_ms"), Number(faults, "count"),
+      Number(faults, "from_urgent"), Number(faults, "joined_bulk"), Number(faults, "zero"),
+      Number(faults, "already_held") + Number(faults, "again"), Number(latency, "p50"),
+      Number(latency, "p90"), Number(latency, "p99"), Number(latency, "p999"),
+      Number(latency, "max"), Number(cpu, "source"), Number(cpu, "destination"));
 }
 
 Status WriteSummary(const std::string& path, const SummaryJson& summary) {

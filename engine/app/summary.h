@@ -32,9 +32,9 @@ struct DestinationNumbers {
 
 struct SourceNumbers {
   std::string result{};  ///< completed | failed | paused
-  Nanos blackout{};    ///< guest stopped → the destination says that it runs
-  Nanos total{};       ///< start of migrate → last page placed and acknowledged
-  Nanos prepare{};     ///< start of migrate → about to stop the guest
+  Nanos blackout{};      ///< guest stopped → the destination says that it runs
+  Nanos total{};         ///< start of migrate → last page placed and acknowledged
+  Nanos prepare{};       ///< start of migrate → about to stop the guest
   ByteCount device_bytes{};
   uint64_t retries = 0;
 };

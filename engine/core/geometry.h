@@ -46,7 +46,9 @@ class Geometry {
 
   /// REQUIRES: page < page_count().
   [[nodiscard]] size_t RegionOf(PageIndex page) const;
-  [[nodiscard]] PageSize PageSizeOf(PageIndex page) const { return shape(RegionOf(page)).page_size; }
+  [[nodiscard]] PageSize PageSizeOf(PageIndex page) const {
+    return shape(RegionOf(page)).page_size;
+  }
   [[nodiscard]] ByteCount OffsetInRegion(PageIndex page) const;
   [[nodiscard]] ByteCount BytesOf(PageRun run) const { return run.count * PageSizeOf(run.first); }
 

@@ -32,13 +32,13 @@ enum class SourcePhase : uint8_t {
 };
 
 enum class SourceEvent : uint8_t {
-  kStopping,    ///< about to stop the guest
-  kCommit,      ///< Loaded arrived, QEMU says completed: Go leaves after this
-  kStarted,     ///< the destination runs the guest
-  kReleased,    ///< the destination has every page
+  kStopping,  ///< about to stop the guest
+  kCommit,    ///< Loaded arrived, QEMU says completed: Go leaves after this
+  kStarted,   ///< the destination runs the guest
+  kReleased,  ///< the destination has every page
   kLinkLost,
   kLinkBack,
-  kFailure,     ///< anything else that ends the attempt
+  kFailure,  ///< anything else that ends the attempt
 };
 
 enum class DestinationPhase : uint8_t {
@@ -67,14 +67,17 @@ enum class DestinationEvent : uint8_t {
 constexpr SourcePhase Next(SourcePhase phase, SourceEvent event) {
   using P = SourcePhase;
   switch (event) {
-    case SourceEvent::kStopping: return phase == P::kPreparing ? P::kSwitching : P::kInvalid;
-    case SourceEvent::kCommit: return phase == P::kSwitching ? P::kCommitted : P::kInvalid;
+    case SourceEvent::kStopping:
+      return phase == P::kPreparing ? P::kSwitching : P::kInvalid;
+    case SourceEvent::kCommit:
+      return phase == P::kSwitching ? P::kCommitted : P::kInvalid;
     case SourceEvent::kStarted:  // may be said again after a lost link
       if (phase == P::kCommitted || phase == P::kServing) return P::kServing;
       return phase == P::kPaused ? P::kPaused : P::kInvalid;
     case SourceEvent::kReleased:
       return phase == P::kServing || phase == P::kPaused ? P::kReleased : P::kInvalid;
-    case SourceEvent::kLinkBack: return phase == P::kPaused ? P::kServing : P::kInvalid;
+    case SourceEvent::kLinkBack:
+      return phase == P::kPaused ? P::kServing : P::kInvalid;
     case SourceEvent::kLinkLost:
     case SourceEvent::kFailure:
       if (phase == P::kPreparing || phase == P::kSwitching) return P::kResumed;
@@ -93,12 +96,16 @@ constexpr bool MayHaveRun(DestinationPhase phase) {
 constexpr DestinationPhase Next(DestinationPhase phase, DestinationEvent event) {
   using P = DestinationPhase;
   switch (event) {
-    case DestinationEvent::kDeviceState: return phase == P::kPreparing ? P::kLoading : P::kInvalid;
-    case DestinationEvent::kLoaded: return phase == P::kLoading ? P::kLoaded : P::kInvalid;
-    case DestinationEvent::kGo: return phase == P::kLoaded ? P::kRunning : P::kInvalid;
+    case DestinationEvent::kDeviceState:
+      return phase == P::kPreparing ? P::kLoading : P::kInvalid;
+    case DestinationEvent::kLoaded:
+      return phase == P::kLoading ? P::kLoaded : P::kInvalid;
+    case DestinationEvent::kGo:
+      return phase == P::kLoaded ? P::kRunning : P::kInvalid;
     case DestinationEvent::kReleased:  // with the link lost too: the last page is here
       return phase == P::kRunning || phase == P::kPaused ? P::kReleased : P::kInvalid;
-    case DestinationEvent::kLinkBack: return phase == P::kPaused ? P::kRunning : P::kInvalid;
+    case DestinationEvent::kLinkBack:
+      return phase == P::kPaused ? P::kRunning : P::kInvalid;
     case DestinationEvent::kAborted:
       return MayHaveRun(phase) ? P::kInvalid : P::kFailed;
     case DestinationEvent::kLinkLost:

@@ -29,8 +29,12 @@ class Quantity {
   [[nodiscard]] constexpr uint64_t value() const { return value_; }
 
   friend constexpr auto operator<=>(Quantity, Quantity) = default;
-  friend constexpr Quantity operator+(Quantity a, Quantity b) { return Quantity(a.value_ + b.value_); }
-  friend constexpr Quantity operator-(Quantity a, Quantity b) { return Quantity(a.value_ - b.value_); }
+  friend constexpr Quantity operator+(Quantity a, Quantity b) {
+    return Quantity(a.value_ + b.value_);
+  }
+  friend constexpr Quantity operator-(Quantity a, Quantity b) {
+    return Quantity(a.value_ - b.value_);
+  }
   constexpr Quantity& operator+=(Quantity other) { return *this = *this + other; }
   constexpr Quantity& operator-=(Quantity other) { return *this = *this - other; }
 
@@ -47,7 +51,9 @@ class Position {
   [[nodiscard]] constexpr uint64_t value() const { return value_; }
 
   friend constexpr auto operator<=>(Position, Position) = default;
-  friend constexpr Position operator+(Position a, Offset d) { return Position(a.value_ + d.value()); }
+  friend constexpr Position operator+(Position a, Offset d) {
+    return Position(a.value_ + d.value());
+  }
   friend constexpr Offset operator-(Position a, Position b) { return Offset(a.value_ - b.value_); }
   constexpr Position& operator+=(Offset d) { return *this = *this + d; }
   constexpr Position& operator++() { return *this = Position(value_ + 1); }

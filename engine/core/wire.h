@@ -51,9 +51,9 @@ using MigrationId = std::array<uint8_t, 16>;
 struct Preamble {
   uint64_t magic;
   uint16_t version;
-  uint8_t lane;      ///< LaneKind
-  uint8_t reserved;  ///< zero
-  uint32_t stream;   ///< which bulk lane, from 0; zero for the others
+  uint8_t lane;         ///< LaneKind
+  uint8_t reserved;     ///< zero
+  uint32_t stream;      ///< which bulk lane, from 0; zero for the others
   uint64_t generation;  ///< of the lane, from 1; a redial counts up
   MigrationId migration;
 };
@@ -62,9 +62,9 @@ static_assert(sizeof(Preamble) == 40 && std::is_trivially_copyable_v<Preamble>);
 enum class PreambleStatus : uint16_t {
   kInvalid = 0,
   kAccepted = 1,
-  kBusy,               ///< another migration has this port
+  kBusy,  ///< another migration has this port
   kVersionMismatch,
-  kUnknownMigration,   ///< a page lane, or a redial, for a migration that is not here
+  kUnknownMigration,  ///< a page lane, or a redial, for a migration that is not here
   kStaleGeneration,
 };
 
@@ -131,8 +131,8 @@ inline constexpr uint32_t kTextBytesMax = 64 * 1024;
 
 /// Body of Hello: this, then region_count RegionEntry.
 struct HelloBody {
-  uint32_t region_count;         ///< 1 … kRegionsMax
-  uint32_t bulk_streams;         ///< 1 … kBulkStreamsMax
+  uint32_t region_count;           ///< 1 … kRegionsMax
+  uint32_t bulk_streams;           ///< 1 … kBulkStreamsMax
   uint64_t bulk_bytes_per_second;  ///< --max-bandwidth; 0 is no limit
 };
 static_assert(sizeof(HelloBody) == 16 && std::is_trivially_copyable_v<HelloBody>);

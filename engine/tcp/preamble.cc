@@ -23,7 +23,7 @@ std::span<const std::byte> BytesOf(const T& value) {
 tl::unexpected<Error> Exchange(const std::string& peer, IoEnd end) {
   const ErrorKind kind = end == IoEnd::kTimeout ? ErrorKind::kTimeout : ErrorKind::kPeer;
   return Fail(kind,
-              fmt::format("greeting the peer at {}: {}; is that faultline, and is it waiting?", peer,
+              fmt::format("greeting the peer at {}: {}; is faultline waiting there?", peer,
                           tcp::Describe(end)));
 }
 
