@@ -104,7 +104,6 @@ void FaultLoop::TakeArrivals() {
 void FaultLoop::SetLane(std::unique_ptr<PageChannel> lane) {
   FAULTLINE_CHECK(lane_ == nullptr && lane != nullptr);
   lane_ = std::move(lane);
-  parts_.waiters.NoteUnasked();
   AskForUnasked();
 }
 

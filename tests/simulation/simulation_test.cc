@@ -18,7 +18,7 @@ namespace {
 
 struct Arguments {
   uint64_t first_seed = 1;
-  uint64_t count = 4000;
+  uint64_t count = SIMULATION_COUNT;
 };
 Arguments arguments;
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -38,11 +39,13 @@ class RecordingPlacer final : public PagePlacer {
 
   std::vector<std::string> calls;
   PlaceResult result = PlaceResult::kPlaced;
+  std::function<void()> on_call = [] {};
 
  private:
   PlaceResult Answer(const char* what, PageRun run) {
     calls.push_back(std::string(what) + " " + std::to_string(run.first.value()) + "+" +
                     std::to_string(run.count.value()));
+    on_call();
     return result;
   }
 };

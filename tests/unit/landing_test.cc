@@ -176,6 +176,19 @@ TEST_F(LandingTest, LeftoversOfADeadEngineAreEmptied) {
   EXPECT_THAT(bench_.placer.calls, ElementsAre("empty 10+1"));
 }
 
+// Should the engine die between the two, a page that the guest has would be emptied again.
+TEST_F(LandingTest, ATouchedMarkIsClearedBeforeThePageIsMapped) {
+  Claim(Pages(10, 1));
+  landing_.Remove(Pages(10, 1));
+  bench_.ledger.RecoverAfterCrash();
+  Fault(10);
+  bool touched_when_mapped = true;
+  bench_.placer.on_call = [&] { touched_when_mapped = bench_.ledger.IsTouched(PageIndex(10)); };
+  landing_.Settle(PageIndex(10), bench_.clock.now);
+  EXPECT_THAT(bench_.placer.calls, ElementsAre("empty 10+1", "zero 10+1"));
+  EXPECT_FALSE(touched_when_mapped);
+}
+
 TEST_F(LandingTest, SaysWhenTheGuestIsGone) {
   bench_.placer.result = PlaceResult::kGone;
   Claim(Pages(10, 1));
