@@ -1,7 +1,12 @@
 // A page lane against the real lane server, over real loopback connections, on every backend.
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <future>
+#include <thread>
 
 #include "engine/tcp/lane_server.h"
 #include "tests/tcp/loopback.h"
@@ -78,6 +83,51 @@ TEST_P(PageLane, SinglePagesGoAndComeOneByOne) {
   for (uint64_t page = 0; page < SmallGeometry().page_count().value(); ++page) {
     lane.Post({PageIndex(page), PageCount(1)});
     ASSERT_TRUE(lane.PumpUntilPages(page + 1));
+  }
+  EXPECT_EQ(WrongPages(lane, guest_->ram()), 0U);
+}
+
+/// Sends a signal to one thread, again and again, until destroyed. Its handler does nothing, and
+/// without SA_RESTART every call that waits is interrupted: sends end in the middle.
+class SignalStorm {
+ public:
+  explicit SignalStorm(pthread_t target) {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    ::sigaction(SIGUSR1, &action, nullptr);
+    thread_ = std::thread([this, target] {
+      while (!stop_) {
+        ::pthread_kill(target, SIGUSR1);
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+      }
+    });
+  }
+  ~SignalStorm() {
+    stop_ = true;
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+TEST_P(PageLane, SignalsInTheMiddleOfSendsAndReceivesLoseNoByte) {
+  const uint64_t seed = Seed();
+  Random random(seed);
+  guest_ = std::make_unique<SourceGuest>(MixedGeometry(), seed);
+  SocketPair sockets = Connect(std::get<1>(GetParam()));
+  std::promise<pthread_t> started;
+  LaneServer::Options options;
+  options.on_start = [&] { started.set_value(::pthread_self()); };
+  server_ = std::make_unique<LaneServer>(std::move(sockets.source), guest_->MakeServer(),
+                                         std::move(options));
+  const pthread_t server_thread = started.get_future().get();
+  DestinationLane lane(std::get<0>(GetParam()), MixedGeometry(), std::move(sockets.destination));
+  const SignalStorm at_the_source(server_thread);
+  const SignalStorm at_the_destination(::pthread_self());
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_TRUE(lane.FetchAll(RandomCover(MixedGeometry(), random)));
   }
   EXPECT_EQ(WrongPages(lane, guest_->ram()), 0U);
 }

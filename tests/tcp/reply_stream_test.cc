@@ -181,6 +181,18 @@ TEST_F(ReplyStreamTest, RandomBytesNeverLandOutsideWhatWasAskedFor) {
   EXPECT_TRUE(IsFilledWith(ram_.Page(PageIndex(12)), std::byte{0xA5}));
 }
 
+TEST_F(ReplyStreamTest, AReplyToTheNextRequestBeforeItIsPostedIsALie) {
+  // Its slot in the table still holds the run of an earlier request, which the lie repeats.
+  const PageRun run{PageIndex(3), PageCount(1)};
+  for (uint64_t id = 1; id <= ReplyStream::kOutstandingMax; ++id) {
+    replies_.Post(run);
+    Feed(replies_, Reply(run, id, 0), [] { return 100; });
+    ASSERT_EQ(ReapAll(replies_).size(), 1U);
+  }
+  Feed(replies_, Reply(run, ReplyStream::kOutstandingMax + 1, 0), [] { return 5000; });
+  EXPECT_TRUE(replies_.broken());
+}
+
 TEST_F(ReplyStreamTest, UnansweredIsWhatWasPostedAndNotReaped) {
   replies_.Post({PageIndex(0), PageCount(4)});
   replies_.Post({PageIndex(8), PageCount(2)});
