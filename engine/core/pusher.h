@@ -22,7 +22,7 @@
 namespace faultline {
 
 struct PusherLimits {
-  ByteCount window_bytes{1024 * 1024};
+  ByteCount window_bytes{uint64_t{1024} * 1024};
   uint64_t bytes_per_second = 0;  ///< 0: no limit
 };
 

@@ -105,7 +105,7 @@ struct PageRun {
 /// The most pages one request may name: a reply says with one bit per page whether bytes follow.
 inline constexpr uint64_t kRunPagesMax = 64;
 /// The most bytes one run may have, unless a single page is larger (hugetlbfs).
-inline constexpr ByteCount kRunBytesMax{256 * 1024};
+inline constexpr ByteCount kRunBytesMax{uint64_t{256} * 1024};
 
 /// Durations and points of CLOCK_MONOTONIC, in nanoseconds.
 using Nanos = std::chrono::nanoseconds;

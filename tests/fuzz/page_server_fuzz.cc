@@ -28,8 +28,8 @@ void CheckPlan(const ReplyPlan& plan) {
   FAULTLINE_CHECK(bytes == pages * kPageBytes && plan.data_bytes.value() == bytes);
   for (size_t i = 0; i < plan.segment_count; ++i) {
     const std::byte* start = plan.segments[i].data();
-    const bool inside = start >= memory.data() &&
-                        start + plan.segments[i].size() <= memory.data() + memory.size();
+    const bool inside =
+        start >= memory.data() && start + plan.segments[i].size() <= memory.data() + memory.size();
     FAULTLINE_CHECK(inside);
   }
 }

@@ -122,7 +122,7 @@ class Engine::PushThread final : public EngineThread {
     Law(in_flight <= habits_.window || one_run, "the window caps the bytes in flight",
         in_flight.value());
   }
-  static constexpr uint64_t kLargestPage = 512 * 1024;
+  static constexpr uint64_t kLargestPage = uint64_t{512} * 1024;
   Pusher pusher_;
 };
 

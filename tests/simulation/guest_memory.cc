@@ -135,7 +135,8 @@ PlaceResult GuestMemory::MapEach(PageRun run, bool zero_if_missing) {
     if (at.cached) at.mapped = true;
     world_.Trace(page, "map", at.word);
     WakeSleepers(page);
-    if (world_.random.OneIn(16)) at.mapped = false;  // reclaimed at once: the next touch faults again
+    if (world_.random.OneIn(16))
+      at.mapped = false;  // reclaimed at once: the next touch faults again
     if (world_.random.OneIn(16)) world_.Yield();
   }
   world_.Yield();
