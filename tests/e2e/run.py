@@ -82,7 +82,11 @@ def main():
         return 2
     end_on_signals()
     signal.signal(signal.SIGALRM, on_alarm)
-    codes = [run(name) for name in names]
+    try:
+        codes = [run(name) for name in names]
+    except KeyboardInterrupt as interrupt:
+        print(f"interrupted ({interrupt}); everything is cleaned up", file=sys.stderr)
+        return 130
     if len(codes) > 1:
         print(f"{codes.count(PASSED)} passed, {codes.count(FAILED)} failed, {codes.count(SKIPPED)} skipped")
     return FAILED if FAILED in codes else max(codes)

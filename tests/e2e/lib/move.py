@@ -75,7 +75,7 @@ class Move:
 
     def verify(self, transfer, before):
         """The guest is whole, runs once, and nothing is left behind."""
-        problems = self.destination.check_guest()
+        problems = self.destination.check_guest() + self.destination.check_histograms()
         problems += self.site.beat_violations()
         problems += check_summary(self.summary, self.machine.mib << 20)
         problems += check_summary(transfer.summary("receive"), self.machine.mib << 20)
