@@ -12,13 +12,13 @@ from lib.transfer import check_summary
 LOAD_SECONDS = 8
 
 
-def linux(qemu):
-    machine = Machine(qemu=qemu, guest="linux", ram=((384, "tmpfs"),), smp=2, append="touch_mib=128")
+def linux(qemu, smp):
+    machine = Machine(qemu=qemu, guest="linux", ram=((384, "tmpfs"),), smp=smp, append="touch_mib=128")
     return lambda site: Move(site, machine).go()
 
 
-for version in ("7.2", "10.0"):
-    add(f"guests.linux_on_qemu_{version}", linux(version))
+add("guests.linux_on_qemu_7.2", linux("7.2", 1))
+add("guests.linux_with_2_vcpus_on_qemu_10.0", linux("10.0", 2))
 
 
 def redis(qemu):
