@@ -58,8 +58,7 @@ Status DestinationPages::StartThreads(const PageLimits& limits) {
   }
   FAULTLINE_ASSIGN(auto fault_reactor, MakeReactor(limits.io));
   fault_thread_ = std::make_unique<LaneThread<FaultLoop>>(
-      "fl-fault", ThreadRole::kUrgent, std::move(fault_reactor), ram_.window(),
-      [this](Reactor& reactor) {
+      "fl-fault", std::move(fault_reactor), ram_.window(), [this](Reactor& reactor) {
         return std::make_unique<FaultLoop>(PartsFor(*metrics_[0]), source_, reactor);
       });
   PusherLimits share;
@@ -68,8 +67,7 @@ Status DestinationPages::StartThreads(const PageLimits& limits) {
   for (uint32_t stream = 0; stream < limits.streams; ++stream) {
     FAULTLINE_ASSIGN(auto reactor, MakeReactor(limits.io));
     push_threads_.push_back(std::make_unique<LaneThread<Pusher>>(
-        fmt::format("fl-push-{}", stream), ThreadRole::kBulk, std::move(reactor), ram_.window(),
-        [&](Reactor& on) {
+        fmt::format("fl-push-{}", stream), std::move(reactor), ram_.window(), [&](Reactor& on) {
           return std::make_unique<Pusher>(PartsFor(*metrics_[stream + 1]), order_, on, share);
         }));
   }

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "engine/app/thread_role.h"
-
 namespace faultline {
 namespace {
 
@@ -32,9 +30,6 @@ Status LaneKeeper::Open() {
     server_ended_ = false;
   }
   LaneServer::Options options;
-  options.on_start = [kind = lane_.lane] {
-    TakeRole(kind == LaneKind::kUrgent ? ThreadRole::kUrgent : ThreadRole::kBulk);
-  };
   options.on_end = [this] {
     const std::lock_guard lock(mutex_);
     server_ended_ = true;

@@ -17,7 +17,6 @@
 #include <string>
 #include <thread>
 
-#include "engine/app/thread_role.h"
 #include "engine/core/check.h"
 #include "engine/core/fault_loop.h"
 #include "engine/tcp/tcp_reactor.h"
@@ -33,10 +32,9 @@ class LaneThread {
 
   /// `make_loop(reactor)` builds the loop on the thread's reactor; `ram` outlives this.
   template <class MakeLoop>
-  LaneThread(std::string name, ThreadRole role, std::unique_ptr<TcpReactor> reactor,
-             const RamWindow& ram, MakeLoop make_loop)
+  LaneThread(std::string name, std::unique_ptr<TcpReactor> reactor, const RamWindow& ram,
+             MakeLoop make_loop)
       : name_(std::move(name)),
-        role_(role),
         ram_(ram),
         mailbox_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         reactor_(std::move(reactor)),
@@ -77,7 +75,6 @@ class LaneThread {
 
  private:
   void Run() {
-    TakeRole(role_);
     reactor_->Watch(mailbox_.get(), ReadyToken::kMailbox);
     while (!stopping_.load(std::memory_order_acquire) && !guest_gone()) {
       const StepResult result = loop_->Step(kStepTimeout);
@@ -115,7 +112,6 @@ class LaneThread {
   }
 
   const std::string name_;
-  const ThreadRole role_;
   const RamWindow& ram_;
   tcp::UniqueFd mailbox_;
   std::unique_ptr<TcpReactor> reactor_;
