@@ -9,7 +9,7 @@ from .node import Machine, Node, Stores
 from .site import Site
 from .transfer import Transfer, check_summary
 
-BEAT_SECONDS = 10.0
+BEAT_SECONDS = 30.0
 BEATS = 200  # about 50 ms of guest time
 
 
