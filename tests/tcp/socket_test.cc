@@ -49,7 +49,7 @@ TEST(EndpointTest, WhatIsNotAnAddressIsAUsageErrorThatQuotesIt) {
 }
 
 TEST(EndpointTest, OnlyLoopbackAddressesAreLoopback) {
-  for (const char* host : {"127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "localhost"}) {
+  for (const char* host : {"127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"}) {
     EXPECT_EQ(IsLoopback({host, 1}), true) << host;
   }
   for (const char* host : {"0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"}) {
