@@ -71,7 +71,7 @@ TEST_F(Injection, LeavesTheRegistersOfARunningThreadUnharmed) {
     return 0;
   });
   ExpectProgress();
-  ExpectCallsWork(victim, 200);
+  ExpectCallsWork(victim, 80);
   ExpectProgress();
   watch_->stop = true;
   EXPECT_EQ(victim.ExitStatus(), 0);
@@ -87,6 +87,9 @@ TEST_F(Injection, PassesArgumentsAndNegativeResults) {
 }
 
 TEST_F(Injection, LosesNoSignalThatArrivesMeanwhile) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer itself keeps one pending signal of a kind and drops the rest";
+#endif
   constexpr int kSignals = 2000;
   Victim victim([this] {
     static Watch* watch = &*watch_;
@@ -166,7 +169,7 @@ TEST_F(Injection, StopsOnlyOneOfManyThreads) {
     return 0;
   });
   ExpectProgress();
-  ExpectCallsWork(victim, 100);
+  ExpectCallsWork(victim, 40);
   ExpectProgress();
   watch_->stop = true;
   EXPECT_EQ(victim.ExitStatus(), 0);
