@@ -4,9 +4,12 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <thread>
 
 namespace faultline {
 namespace {
+
+constexpr int kSweepRetriesMax = 20'000;  ///< a second's worth
 
 VmmMap MapOf(const Geometry& geometry, const VmDescription& vm) {
   std::vector<VmmAddr> bases;
@@ -100,7 +103,11 @@ void DestinationPages::Open() {
 
 void DestinationPages::SweepHoles(PageRun run) {
   sweep_.SweepHoles(run);
-  sweep_.Retry();
+  // What a REMOVE event stood in the way of; the fault thread reads it in no time.
+  for (int i = 0; sweep_.has_retries() && i < kSweepRetriesMax; ++i) {
+    std::this_thread::sleep_for(Landing::kRetryPause);
+    sweep_.Retry();
+  }
 }
 
 bool DestinationPages::guest_gone() const {
