@@ -164,7 +164,7 @@ TEST(Attach, LeavesNothingBehindAfterDetaching) {
 TEST(Attach, WorksHundredsOfTimesOnOneProcess) {
   NativeGuest guest;
   const TargetProcess target = Require(TargetProcess::Open(guest.process().pid()));
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 200; ++i) {
     const AttachedUserfault attached = Require(AttachUserfault(target));
     Require(CloseRemoteFd(target, attached.remote_fd));
   }

@@ -13,6 +13,7 @@
 #include <cstdlib>
 
 #include "tests/uffd/support/require.h"
+#include "tests/uffd/support/victim.h"
 #include "uffd/system_error.h"
 
 namespace faultline::testing {
@@ -32,6 +33,12 @@ int ReadPool(int fd) {
 void WritePool(int fd, int pages) {
   const std::string text = std::to_string(pages);
   [[maybe_unused]] const ssize_t put = ::pwrite(fd, text.data(), text.size(), 0);
+}
+
+/// Other tests, also of other programs, use the pool meanwhile. False: for more than a minute.
+bool LockInTurn(int setting) {
+  return Eventually([&] { return ::flock(setting, LOCK_EX | LOCK_NB) == 0; },
+                    std::chrono::seconds(60));
 }
 
 /// The mount outlives its name: it goes when the last file of it is closed.
@@ -73,7 +80,8 @@ std::string WhyUnavailable(BackingKind kind) {
       return MakeHugeTmpfsFile().valid() ? "" : "cannot mount a tmpfs with huge=always";
     case BackingKind::kHugetlbfs: {
       const HugePagePool pool(1);
-      return pool.filled() ? "" : "the kernel gives no 2 MiB pages (vm.nr_hugepages)";
+      return pool.filled() ? ""
+                           : "no 2 MiB pages to be had (vm.nr_hugepages, or other tests have them)";
     }
   }
   return "?";
@@ -82,15 +90,15 @@ std::string WhyUnavailable(BackingKind kind) {
 HugePagePool::HugePagePool(int pages) {
   if (pages == 0) return;
   setting_.Reset(::open(kPoolSetting, O_RDWR | O_CLOEXEC));
-  if (!setting_.valid()) return;
-  ::flock(setting_.get(), LOCK_EX);
+  if (!setting_.valid() || !LockInTurn(setting_.get())) return;
   before_ = ReadPool(setting_.get());
   WritePool(setting_.get(), before_ + pages);
   filled_ = ReadPool(setting_.get()) == before_ + pages;
+  if (!filled_) WritePool(setting_.get(), before_);
 }
 
 HugePagePool::~HugePagePool() {
-  if (setting_.valid()) WritePool(setting_.get(), before_);
+  if (filled_) WritePool(setting_.get(), before_);
 }
 
 UniqueFd MakeBackingFile(BackingKind kind, ByteCount length) {

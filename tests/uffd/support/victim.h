@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <new>
 #include <string>
@@ -55,7 +56,8 @@ class Victim {
   bool reaped_ = false;
 };
 
-/// Polls `condition` for at most ten seconds.
-bool Eventually(const std::function<bool()>& condition);
+/// Polls `condition` until it is true, or `limit` has passed: then false.
+bool Eventually(const std::function<bool()>& condition,
+                std::chrono::seconds limit = std::chrono::seconds(10));
 
 }  // namespace faultline::testing
