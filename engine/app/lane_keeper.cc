@@ -1,5 +1,6 @@
 #include "engine/app/lane_keeper.h"
 
+#include <pthread.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -30,6 +31,9 @@ Status LaneKeeper::Open() {
     server_ended_ = false;
   }
   LaneServer::Options options;
+  options.on_start = [kind = lane_.lane] {
+    pthread_setname_np(pthread_self(), kind == LaneKind::kUrgent ? "fl-serve-fault" : "fl-serve");
+  };
   options.on_end = [this] {
     const std::lock_guard lock(mutex_);
     server_ended_ = true;

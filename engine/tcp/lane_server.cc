@@ -71,6 +71,7 @@ LaneServer::Stats LaneServer::stats() const {
 }
 
 void LaneServer::Run() {
+  if (options_.on_start) options_.on_start();
   while (ServeOnce()) {
   }
   // The peer learns at once, whatever the reason; the descriptor stays until Stop() has joined.

@@ -30,6 +30,8 @@ class LaneServer {
     /// Look for the next request this long before sleeping. On an idle source core a wake-up
     /// costs more than the rest of the fault; on a shared core leave it zero.
     Nanos spin{0};
+    /// Called once, on the lane's thread, before it serves: for its name, say.
+    std::function<void()> on_start;
     /// Called once, on the lane's thread, as its last act before it ends.
     std::function<void()> on_end;
   };
