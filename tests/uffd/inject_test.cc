@@ -206,8 +206,7 @@ TEST_F(Injection, WorksOnAProcessConfinedBySeccompAndLeavesItConfined) {
     const sock_fprog program{.len = 4, .filter = rules};
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-    ++watch_->laps;
-    while (!watch_->stop) ::usleep(1000);
+    for (; !watch_->stop; ++watch_->laps) ::usleep(1000);
     ::syscall(SYS_userfaultfd, 0);  // still forbidden: ends here
     return 0;
   });
