@@ -128,7 +128,9 @@ class SmallEngine {
       const FaultBatch batch = source_.Read();
       if (batch.gone) return;
       for (const PageRun removed : batch.removed) Release(removed);
-      for (const Fault& fault : batch.faults) Answer(fault.page);
+      // Answering may have to read again, and a batch is valid until the next Read only.
+      const std::vector<Fault> faults(batch.faults.begin(), batch.faults.end());
+      for (const Fault& fault : faults) Answer(fault.page);
     }
   }
 
