@@ -14,6 +14,8 @@
 
 #include <cerrno>
 #include <ctime>
+#include <ostream>
+#include <string>
 
 #include "tests/uffd/support/require.h"
 #include "tests/uffd/support/victim.h"
@@ -161,6 +163,8 @@ struct Case {
   long call;
   Block block;
   Release release;
+
+  friend void PrintTo(const Case& test, std::ostream* out) { *out << test.name; }
 };
 
 class InjectionIntoABlockedThread : public ::testing::TestWithParam<Case> {

@@ -7,6 +7,7 @@
 
 #include <cstring>
 #include <memory>
+#include <ostream>
 #include <random>
 #include <thread>
 #include <vector>
@@ -28,6 +29,8 @@ struct Load {
   uint64_t pages;
   uint64_t touches;
   uint64_t run_pages;
+
+  friend void PrintTo(const Load& load, std::ostream* out) { *out << NameOf(load.kind); }
 };
 
 struct Shared {
