@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "engine/app/command_support.h"
 #include "engine/app/commands.h"
 #include "qemu-integration/check.h"
 
@@ -21,8 +22,7 @@ const char* Word(Severity severity) {
 }  // namespace
 
 ExitCode RunCheck(const CheckOptions& options) {
-  QemuTarget target{.qmp_path = options.common.qmp_path, .pid = std::nullopt};
-  if (options.common.pid != 0) target.pid = options.common.pid;
+  const QemuTarget target = TargetOf(options.common);
   const Result<std::unique_ptr<QmpClient>> qmp = QmpClient::Connect(target.qmp_path);
   if (!qmp.has_value()) {
     fmt::print(stderr, "faultline: {}\n", qmp.error().message);

@@ -108,15 +108,9 @@ Status DestinationSession::TakeExtents(const Frame& frame) {
 }
 
 Status DestinationSession::TakeDeviceState(const Frame& frame) {
-  DeviceRelay* relay = nullptr;
-  {
-    const std::lock_guard lock(mutex_);
-    relay = relay_.get();
-  }
-  if (relay == nullptr) return NotNow(frame.type);
+  if (!device_stream_.opened()) return NotNow(frame.type);
   if (phase() == DestinationPhase::kPreparing) Advance(DestinationEvent::kDeviceState);
-  // QEMU may have closed its side first: it has loaded and needs no more.
-  static_cast<void>(relay->Deliver(frame.body));
+  device_stream_.Deliver(frame.body);
   return {};
 }
 

@@ -2,12 +2,10 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
 
 #include <thread>
 
 #include "engine/app/interrupt.h"
-#include "engine/core/check.h"
 
 namespace faultline {
 namespace {
@@ -101,9 +99,7 @@ void DestinationSession::ForgetSource(const Error& error) {
 }
 
 Status DestinationSession::CompareGuests() {
-  std::vector<RegionShape> shapes;
-  for (const VmRegion& region : vm_.description().regions) shapes.push_back(region.shape);
-  FAULTLINE_ASSIGN(const Geometry ours, Geometry::Create(std::move(shapes)));
+  FAULTLINE_ASSIGN(const Geometry ours, GeometryOf(vm_.description()));
   const std::string difference = ours.DifferenceTo(hello_->geometry);
   if (difference.empty()) return {};
   return Fail(ErrorKind::kRefused,
@@ -144,19 +140,7 @@ Status DestinationSession::AllocateAhead() {
   }));
   FAULTLINE_TRY(alive);
 
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    return Fail(ErrorKind::kSystem, "cannot make a socket pair for the device state");
-  }
-  tcp::UniqueFd ours(ends[0]);
-  const tcp::UniqueFd qemus(ends[1]);
-  relay_lane_ = link_->lane();
-  if (!relay_lane_) return Fail(ErrorKind::kPeer, "the source closed the connection");
-  FAULTLINE_ASSIGN(auto relay, DeviceRelay::Create(std::move(ours), *relay_lane_));
-  {
-    const std::lock_guard lock(mutex_);
-    relay_ = std::move(relay);
-  }
+  FAULTLINE_ASSIGN(const tcp::UniqueFd qemus, device_stream_.Open(*link_));
   FAULTLINE_TRY(vm_.StartDeviceState(qemus.get()));
   progress_.Step("ready");
   return link_->Send(wire::FrameType::kPrepared);
@@ -217,10 +201,7 @@ Status DestinationSession::RunGuest() {
 /// Nothing that the network or the source does ends this.
 Status DestinationSession::AwaitPages() {
   while (pages_->missing() > PageCount(0)) {
-    if (pages_->guest_gone()) {
-      return Fail(ErrorKind::kRefused,
-                  fmt::format("the destination QEMU (pid {}) has ended", vm_.description().pid));
-    }
+    FAULTLINE_TRY(CheckGuest());
     if (Interrupted()) {
       ForgetInterrupt();
       spdlog::warn("not stopping: the guest runs here and {} of its pages are still missing",
@@ -234,7 +215,7 @@ Status DestinationSession::AwaitPages() {
 
 Status DestinationSession::Release() {
   const Status detached = pages_->Detach();
-  if (relay_) relay_->Stop();
+  device_stream_.Stop();
   Advance(DestinationEvent::kReleased);
   const SummaryJson ours = pages_->Summary(numbers_);
   summary_ = MergeSummary({{"result", "completed"}}, ours);
@@ -247,7 +228,7 @@ Status DestinationSession::Release() {
     const Result<Frame> farewell = inbox_.Await(wire::FrameType::kFarewell, seconds(1));
     if (farewell.has_value()) {
       const SummaryJson theirs = ParseSummary(farewell->body);
-      if (theirs.is_object()) summary_ = MergeSummary(theirs, ours);
+      if (!theirs.empty()) summary_ = MergeSummary(theirs, ours);
       return {};
     }
     if (!sent.has_value() || inbox_.failed()) std::this_thread::sleep_for(kSlice);
@@ -267,7 +248,7 @@ ExitCode DestinationSession::GiveUp(const Error& error) {
   }
   Advance(DestinationEvent::kFailure);
   acceptor_->Stop();
-  if (relay_) relay_->Stop();
+  device_stream_.Stop();
   if (sweep_) sweep_->Stop();
   if (pages_) pages_->StopThreads();
   if (pages_ && fresh) {
@@ -285,11 +266,13 @@ ExitCode DestinationSession::GiveUp(const Error& error) {
 
 Status DestinationSession::CheckAlive() const {
   if (Interrupted()) return Fail(ErrorKind::kRefused, "interrupted by a signal");
-  if (pages_ && pages_->guest_gone()) {
-    return Fail(ErrorKind::kRefused,
-                fmt::format("the destination QEMU (pid {}) has ended", vm_.description().pid));
-  }
-  return {};
+  return CheckGuest();
+}
+
+Status DestinationSession::CheckGuest() const {
+  if (!pages_ || !pages_->guest_gone()) return {};
+  return Fail(ErrorKind::kRefused,
+              fmt::format("the destination QEMU (pid {}) has ended", vm_.description().pid));
 }
 
 void DestinationSession::ReportProgress() {
@@ -299,14 +282,6 @@ void DestinationSession::ReportProgress() {
   const wire::ProgressBody body = pages_->progress();
   static_cast<void>(link_->Send(wire::FrameType::kProgress, wire::EncodeProgress(body)));
   progress_.Update(body, now);
-}
-
-void DestinationSession::Advance(DestinationEvent event) {
-  DestinationPhase before = phase();
-  DestinationPhase after = Next(before, event);
-  while (!phase_.compare_exchange_weak(before, after)) after = Next(before, event);
-  FAULTLINE_CHECK(after != DestinationPhase::kInvalid);
-  spdlog::debug("phase: {} to {}", Name(before), Name(after));
 }
 
 }  // namespace faultline

@@ -8,7 +8,6 @@
 //   sweep thread     the holes, off the device state's way
 #pragma once
 
-#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -17,14 +16,14 @@
 
 #include "engine/app/control_link.h"
 #include "engine/app/destination_pages.h"
+#include "engine/app/device_stream.h"
 #include "engine/app/hole_sweep.h"
 #include "engine/app/inbox.h"
 #include "engine/app/lane_acceptor.h"
 #include "engine/app/options.h"
+#include "engine/app/phase_keeper.h"
 #include "engine/app/progress.h"
-#include "engine/core/phases.h"
 #include "engine/core/wire_codec.h"
-#include "engine/tcp/device_relay.h"
 #include "qemu-integration/qemu_vm.h"
 
 namespace faultline {
@@ -53,6 +52,7 @@ class DestinationSession {
   Status HandOver();
   ExitCode GiveUp(const Error& error);
   Status CheckAlive() const;
+  Status CheckGuest() const;
   void ForgetSource(const Error& error);
   void ReportProgress();
 
@@ -70,15 +70,15 @@ class DestinationSession {
   Status NotNow(wire::FrameType type) const;
   bool AreAttached();
 
-  DestinationPhase phase() const { return phase_.load(std::memory_order_acquire); }
-  void Advance(DestinationEvent event);
+  [[nodiscard]] DestinationPhase phase() const { return phase_.phase(); }
+  void Advance(DestinationEvent event) { phase_.Advance(event); }
 
   const ReceiveOptions options_;
   QemuDestination& vm_;
   MonotonicClock clock_;
   Progress progress_;
   Nanos progress_at_{};
-  std::atomic<DestinationPhase> phase_{DestinationPhase::kPreparing};
+  PhaseKeeper<DestinationPhase, DestinationEvent> phase_;
 
   std::optional<wire::Hello> hello_;
   DestinationNumbers numbers_;
@@ -86,15 +86,14 @@ class DestinationSession {
   std::vector<PageRun> extents_;  ///< the control link's thread's until ExtentsDone
   Inbox inbox_;
 
-  std::mutex mutex_;  ///< guards the migration's identity, and the making of pages_ and relay_
+  std::mutex mutex_;  ///< guards the migration's identity, and the making of pages_
   std::optional<wire::MigrationId> migration_;
   std::map<std::pair<LaneKind, uint32_t>, uint64_t> generations_;
 
   std::unique_ptr<DestinationPages> pages_;
   std::unique_ptr<HoleSweep> sweep_;
   std::unique_ptr<ControlLink> link_;
-  std::shared_ptr<ControlLane> relay_lane_;  ///< kept alive for the relay
-  std::unique_ptr<DeviceRelay> relay_;
+  DeviceStream device_stream_;
   std::unique_ptr<LaneAcceptor> acceptor_;  ///< last: its thread uses all of the above
 };
 

@@ -16,7 +16,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr Nanos kDialTimeout = seconds(10);
 constexpr Nanos kAbortDialTimeout = seconds(2);
 constexpr Nanos kRedialPause = milliseconds(200);
 
@@ -89,7 +88,7 @@ void SourceSession::SendAbort(const std::string& why) {
 
 ExitCode SourceSession::GiveUp(const Error& error) {
   FAULTLINE_CHECK(MayResume(phase()));
-  if (relay_) relay_->Stop();
+  device_stream_.Stop();
   const bool touched = phase() == SourcePhase::kSwitching;
   Status resumed;
   if (touched) resumed = vm_.Resume();
@@ -136,15 +135,9 @@ void SourceSession::SendHoles() {
 void SourceSession::OnFrame(Frame frame) {
   heard_at_.store(clock_.Now().count());
   switch (frame.type) {
-    case wire::FrameType::kDeviceState: {
-      DeviceRelay* relay = nullptr;
-      {
-        const std::lock_guard lock(mutex_);
-        relay = relay_.get();
-      }
-      if (relay != nullptr) static_cast<void>(relay->Deliver(frame.body));
+    case wire::FrameType::kDeviceState:
+      device_stream_.Deliver(frame.body);
       return;
-    }
     case wire::FrameType::kProgress: {
       const Result<wire::ProgressBody> body = wire::DecodeProgress(frame.body);
       if (body.has_value()) progress_.Update(*body, clock_.Now());
@@ -162,14 +155,6 @@ void SourceSession::OnLost(const Error& error) {
     spdlog::warn("the destination is out of reach; dialling again");
   }
   inbox_.Lost(error);
-}
-
-void SourceSession::Advance(SourceEvent event) {
-  SourcePhase before = phase();
-  SourcePhase after = Next(before, event);
-  while (!phase_.compare_exchange_weak(before, after)) after = Next(before, event);
-  FAULTLINE_CHECK(after != SourcePhase::kInvalid);
-  spdlog::debug("phase: {} to {}", Name(before), Name(after));
 }
 
 }  // namespace faultline

@@ -3,11 +3,9 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 
-#include "engine/app/hole_map.h"
 #include "engine/app/interrupt.h"
 #include "engine/core/check.h"
 
@@ -15,11 +13,9 @@ namespace faultline {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr Nanos kSlice = milliseconds(50);  ///< how late a lost link is noticed
-constexpr Nanos kDialTimeout = seconds(10);
 constexpr Nanos kWelcomeTimeout = seconds(60);
 constexpr Nanos kSilenceMax = seconds(30);      ///< while the destination allocates
 constexpr Nanos kSwitchTimeout = seconds(120);  ///< from the first device byte to Loaded
@@ -77,9 +73,7 @@ Status SourceSession::HandOver() {
 }
 
 Status SourceSession::OpenRam() {
-  std::vector<RegionShape> shapes;
-  for (const VmRegion& region : vm_.description().regions) shapes.push_back(region.shape);
-  FAULTLINE_ASSIGN(Geometry geometry, Geometry::Create(std::move(shapes)));
+  FAULTLINE_ASSIGN(Geometry geometry, GeometryOf(vm_.description()));
   geometry_ = std::make_unique<const Geometry>(std::move(geometry));
   FAULTLINE_ASSIGN(GuestRam ram, GuestRam::Open(*geometry_, vm_.description(), RamAccess::kRead));
   ram_.emplace(std::move(ram));
@@ -131,19 +125,7 @@ Status SourceSession::SendExtents() {
 
 Status SourceSession::StopGuest() {
   numbers_.prepare = clock_.Now() - started_at_;
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    return Fail(ErrorKind::kSystem, "cannot make a socket pair for the device state");
-  }
-  tcp::UniqueFd ours(ends[0]);
-  const tcp::UniqueFd qemus(ends[1]);
-  relay_lane_ = link_->lane();
-  if (!relay_lane_) return Fail(ErrorKind::kPeer, "the destination closed the connection");
-  FAULTLINE_ASSIGN(auto relay, DeviceRelay::Create(std::move(ours), *relay_lane_));
-  {
-    const std::lock_guard lock(mutex_);
-    relay_ = std::move(relay);
-  }
+  FAULTLINE_ASSIGN(const tcp::UniqueFd qemus, device_stream_.Open(*link_));
   const Nanos deadline = clock_.Now() + kSwitchTimeout;
   Advance(SourceEvent::kStopping);
   FAULTLINE_TRY(vm_.StartDeviceState(qemus.get()));
@@ -211,7 +193,7 @@ void SourceSession::ServePages() {
 
 void SourceSession::Release() {
   if (hole_scan_.joinable()) hole_scan_.join();
-  numbers_.device_bytes = relay_->BytesCarried();
+  numbers_.device_bytes = device_stream_.BytesCarried();
   for (const auto& lane : lanes_) {
     lane->Stop();
     numbers_.retries += lane->redials();

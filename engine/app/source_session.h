@@ -10,22 +10,21 @@
 
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
 
 #include "engine/app/control_link.h"
+#include "engine/app/device_stream.h"
 #include "engine/app/inbox.h"
 #include "engine/app/lane_keeper.h"
 #include "engine/app/monotonic_clock.h"
 #include "engine/app/options.h"
+#include "engine/app/phase_keeper.h"
 #include "engine/app/progress.h"
 #include "engine/app/summary.h"
-#include "engine/core/phases.h"
 #include "engine/core/source_memory.h"
 #include "engine/core/wire_codec.h"
-#include "engine/tcp/device_relay.h"
 #include "qemu-integration/qemu_vm.h"
 #include "uffd/guest_ram.h"
 
@@ -65,15 +64,17 @@ class SourceSession {
   void OnFrame(Frame frame);
   void OnLost(const Error& error);
 
-  SourcePhase phase() const { return phase_.load(std::memory_order_acquire); }
-  void Advance(SourceEvent event);
+  [[nodiscard]] SourcePhase phase() const { return phase_.phase(); }
+  void Advance(SourceEvent event) { phase_.Advance(event); }
+
+  static constexpr Nanos kDialTimeout = std::chrono::seconds(10);
 
   const MigrateOptions options_;
   QemuSource& vm_;
   const Endpoint to_;
   MonotonicClock clock_;
   Progress progress_;
-  std::atomic<SourcePhase> phase_{SourcePhase::kPreparing};
+  PhaseKeeper<SourcePhase, SourceEvent> phase_;
   wire::MigrationId migration_;
   uint64_t control_generation_ = 0;
   SourceNumbers numbers_;
@@ -89,9 +90,7 @@ class SourceSession {
   Inbox inbox_;
   std::vector<std::unique_ptr<LaneKeeper>> lanes_;
   std::unique_ptr<ControlLink> link_;
-  std::shared_ptr<ControlLane> relay_lane_;  ///< kept alive for the relay
-  std::mutex mutex_;                         ///< guards the making of relay_
-  std::unique_ptr<DeviceRelay> relay_;
+  DeviceStream device_stream_;
   std::thread hole_scan_;
 };
 

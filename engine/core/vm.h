@@ -28,6 +28,9 @@ struct VmDescription {
   std::vector<VmRegion> regions;
 };
 
+/// The page space of its regions, in their order.
+Result<Geometry> GeometryOf(const VmDescription& vm);
+
 /// The side that has the guest. Used by one thread.
 class SourceVm {
  public:

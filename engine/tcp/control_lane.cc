@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/core/check.h"
+#include "engine/core/wire_codec.h"
 #include "engine/tcp/deadline.h"
 #include "engine/tcp/exact_io.h"
 
@@ -13,14 +14,6 @@ namespace faultline {
 namespace {
 
 using tcp::IoEnd;
-
-/// Empty if the header may be believed.
-std::string_view Objection(const wire::FrameHeader& header) {
-  if (header.length > wire::kFrameBytesMax) return "a message longer than the protocol allows";
-  if (header.type == 0 || header.type > wire::kFrameTypeLast) return "a message of unknown type";
-  if (header.reserved != 0) return "a malformed message";
-  return {};
-}
 
 }  // namespace
 
@@ -30,9 +23,8 @@ ControlLane::ControlLane(tcp::UniqueFd socket, std::string peer)
 }
 
 Status ControlLane::Send(wire::FrameType type, std::span<const std::byte> body) {
-  FAULTLINE_CHECK(type != wire::FrameType::kInvalid && body.size() <= wire::kFrameBytesMax);
-  const wire::FrameHeader header{static_cast<uint32_t>(body.size()), static_cast<uint16_t>(type),
-                                 0};
+  FAULTLINE_CHECK(type != wire::FrameType::kInvalid);
+  const wire::FrameHeader header = wire::MakeFrameHeader(type, body);
   const std::lock_guard lock(send_mutex_);
   if (broken_) return BrokenBefore();
   const IoEnd end =
@@ -57,8 +49,8 @@ Status ControlLane::ReceiveHeader(Nanos deadline) {
   if (header_have_ == sizeof header_) return {};
   const auto bytes = std::as_writable_bytes(std::span(&header_, 1));
   FAULTLINE_TRY(Fill(bytes, header_have_, deadline));
-  const std::string_view objection = Objection(header_);
-  if (!objection.empty()) return Break(fmt::format("it sent {}", objection));
+  const Result<wire::FrameHeader> believed = wire::DecodeFrameHeader(bytes);
+  if (!believed.has_value()) return Break(believed.error().message);
   body_.resize(header_.length);
   return {};
 }
