@@ -101,6 +101,22 @@ void DestinationPages::Open() {
   for (KeptLane& lane : kept) GiveLane(lane.kind, lane.stream, std::move(lane.socket));
 }
 
+Status DestinationPages::Populate(std::span<const PageRun> runs,
+                                  const std::function<Status()>& on_piece) {
+  for (PageRun rest : runs) {
+    const uint64_t page_bytes = geometry_->PageSizeOf(rest.first).bytes();
+    const PageCount most(std::max<uint64_t>(1, kPopulatePiece.value() / page_bytes));
+    while (!rest.empty()) {
+      const PageRun piece{rest.first, std::min(rest.count, most)};
+      ledger_.MarkTouched(piece);
+      FAULTLINE_TRY(ram_.PopulateWrite(piece));
+      FAULTLINE_TRY(on_piece());
+      rest = {piece.end(), rest.count - piece.count};
+    }
+  }
+  return {};
+}
+
 void DestinationPages::SweepHoles(PageRun run) {
   sweep_.SweepHoles(run);
   // What a REMOVE event stood in the way of; the fault thread reads it in no time.

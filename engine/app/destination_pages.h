@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -40,6 +41,8 @@ struct PageLimits {
 /// Threads: every method from any thread unless it says otherwise.
 class DestinationPages {
  public:
+  static constexpr ByteCount kPopulatePiece{64 * 1024 * 1024};
+
   /// Attaches to the VMM and starts the threads. `vm` outlives this.
   static Result<std::unique_ptr<DestinationPages>> Create(QemuDestination& vm, Geometry geometry,
                                                           const std::string& state_dir,
@@ -52,16 +55,9 @@ class DestinationPages {
   void Open();
   /// The source has nothing in `run`: it is never asked for. One thread.
   void SweepHoles(PageRun run);
-  /// Puts memory under the alias ahead of need. `on_piece` is called now and then.
-  template <class OnPiece>
-  Status Populate(std::span<const PageRun> runs, OnPiece on_piece) {
-    for (const PageRun& run : runs) {
-      ledger_.MarkTouched(run);
-      FAULTLINE_TRY(ram_.PopulateWrite(run));
-      on_piece();
-    }
-    return {};
-  }
+  /// Puts memory under the alias ahead of need. `on_piece` runs after each kPopulatePiece at the
+  /// latest, however long the runs: for signs of life, and to stop with its error.
+  Status Populate(std::span<const PageRun> runs, const std::function<Status()>& on_piece);
 
   [[nodiscard]] const Geometry& geometry() const { return *geometry_; }
   [[nodiscard]] PageCount missing() const { return ledger_.missing(); }

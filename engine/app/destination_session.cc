@@ -133,13 +133,10 @@ Status DestinationSession::AttachPages() {
 /// Memory for what the source has, while its guest still runs; then the device state's way in.
 Status DestinationSession::AllocateAhead() {
   FAULTLINE_TRY(inbox_.Await(wire::FrameType::kExtentsDone, kLanesTimeout));
-  Status alive;
-  FAULTLINE_TRY(pages_->Populate(extents_, [&] {
+  FAULTLINE_TRY(pages_->Populate(extents_, [this] {
     ReportProgress();
-    if (alive.has_value()) alive = CheckAlive();
+    return CheckAlive();
   }));
-  FAULTLINE_TRY(alive);
-
   FAULTLINE_ASSIGN(const tcp::UniqueFd qemus, device_stream_.Open(*link_));
   FAULTLINE_TRY(vm_.StartDeviceState(qemus.get()));
   progress_.Step("ready");
