@@ -28,6 +28,7 @@ void Progress::EndLine() {
 
 void Progress::Step(const std::string& what) {
   if (quiet_) return;
+  const std::lock_guard lock(mutex_);
   EndLine();
   fmt::print("{}\n", what);
   std::fflush(stdout);
@@ -49,6 +50,7 @@ std::string Progress::Line(const wire::ProgressBody& body) const {
 
 void Progress::Update(const wire::ProgressBody& body, Nanos now) {
   if (quiet_) return;
+  const std::lock_guard lock(mutex_);
   if (now - rate_at_ >= kRatePeriod) {
     const double bytes = static_cast<double>(body.placed_bytes) - static_cast<double>(rate_bytes_);
     bytes_per_second_ = rate_at_ == Nanos{} || bytes < 0 ? 0 : bytes / Seconds(now - rate_at_);

@@ -2,6 +2,7 @@
 // now and then elsewhere, nothing with --quiet.
 #pragma once
 
+#include <mutex>
 #include <string>
 
 #include "engine/core/units.h"
@@ -9,7 +10,7 @@
 
 namespace faultline {
 
-/// Used by one thread.
+/// Threads: any. The session tells steps, the thread that reads the link tells numbers.
 class Progress {
  public:
   explicit Progress(bool quiet);
@@ -26,8 +27,9 @@ class Progress {
   void EndLine();
   [[nodiscard]] std::string Line(const wire::ProgressBody& body) const;
 
-  bool quiet_;
-  bool terminal_;
+  const bool quiet_;
+  const bool terminal_;
+  std::mutex mutex_;  ///< guards all below
   bool line_open_ = false;
   Nanos shown_at_{};
   Nanos rate_at_{};
