@@ -1,8 +1,8 @@
 // The urgent lane's loop: fault → request → fetch → place → wake. One thread per shard.
 //
 // Step() names those five things in order; follow one page through
-//   uffd/fault_source.cc → engine/core/fault_loop.cc → engine/tcp/tcp_channel_datapath.cc →
-//   engine/core/page_server.cc (at the source) → engine/core/landing.cc → uffd/placer.cc.
+//   uffd/uffd_fault_source.cc → engine/core/fault_loop.cc → engine/tcp/tcp_channel_datapath.cc →
+//   engine/core/page_server.cc (at the source) → engine/core/landing.cc → uffd/uffd_placer.cc.
 //
 // Nothing here allocates, locks, logs, or waits for anything but the reactor.
 //
