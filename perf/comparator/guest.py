@@ -1,11 +1,10 @@
 """One QEMU with the checking guest: boots it, reads and commands its console."""
 
 import os
-import socket
 import threading
 
 from . import histogram
-from .processes import Failure, wait_until
+from .processes import Failure, connect_unix, wait_until
 from .qmp import Qmp
 
 GUESTS = os.path.join(os.path.dirname(__file__), "..", "..", "qemu-integration", "guests")
@@ -18,18 +17,10 @@ class Console:
     """COM1: lines with the time when they were read."""
 
     def __init__(self, path, qemu):
-        self._socket = socket.socket(socket.AF_UNIX)
-        wait_until(lambda: self._connect(path), 30, f"serial socket {path}", qemu)
+        self._socket = connect_unix(path, f"serial socket {path}", qemu)
         self.lines = []
         self._changed = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
-
-    def _connect(self, path):
-        try:
-            self._socket.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        return True
 
     def _read(self):
         for line in self._socket.makefile("r", encoding="utf-8", errors="replace"):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -123,3 +124,18 @@ def wait_until(condition, seconds, what, child=None):
         if time.monotonic() > end:
             raise Failure(f"{what}: not within {seconds:.0f} s")
         time.sleep(0.005)
+
+
+def connect_unix(path, what, child):
+    """A socket connected to `path` as soon as `child` listens there."""
+    connected = socket.socket(socket.AF_UNIX)
+
+    def connects():
+        try:
+            connected.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
+
+    wait_until(connects, 30, what, child)
+    return connected

@@ -1,11 +1,10 @@
 """A second QMP connection to each QEMU, beside the engine's: events with times, and commands."""
 
 import json
-import socket
 import threading
 import time
 
-from .processes import Failure, wait_until
+from .processes import Failure, connect_unix, wait_until
 
 
 def _monotonic_of(timestamp):
@@ -16,20 +15,12 @@ def _monotonic_of(timestamp):
 
 class Qmp:
     def __init__(self, path, qemu):
-        self._socket = socket.socket(socket.AF_UNIX)
-        wait_until(lambda: self._connect(path), 30, f"QMP socket {path}", qemu)
+        self._socket = connect_unix(path, f"QMP socket {path}", qemu)
         self.events = []  # (monotonic ns, name, data)
         self._replies = []
         self._changed = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
         self.command("qmp_capabilities")
-
-    def _connect(self, path):
-        try:
-            self._socket.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return False
-        return True
 
     def _read(self):
         for line in self._socket.makefile("rb"):
