@@ -51,6 +51,7 @@ struct Memory {
   Geometry geometry = *Geometry::Create({{"ram0", ByteCount(kRamBytes), PageSize(4096)}});
   RamWindow source = MakeRam(geometry);
   RamWindow destination = MakeRam(geometry);
+  AliasLanding landing{destination};
   PresenceMap presence{geometry.page_count()};
   NoReader reader;
 
@@ -81,7 +82,7 @@ class Lanes {
         std::make_unique<PageServer>(memory.source, memory.presence, memory.reader),
         std::move(options));
     reactor_ = *MakeReactor(state.range(0) == 1 ? IoPreference::kUring : IoPreference::kEpoll);
-    lane_ = reactor_->OpenLane(std::move(accepted.socket), memory.destination);
+    lane_ = reactor_->OpenLane(std::move(accepted.socket), memory.landing);
     before_ = before;
   }
   ~Lanes() { ::sched_setaffinity(0, sizeof before_, &before_); }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 
 #include "engine/core/check.h"
 #include "uffd/ram_scan.h"
@@ -33,8 +34,8 @@ Status Populate(std::span<std::byte> piece) {
     if (errno != EINTR && errno != EAGAIN) break;
   }
   return SystemFailure(
-      fmt::format("allocate {} bytes of guest RAM ahead of need (EFAULT, ENOMEM: is there room on "
-                  "the tmpfs or in the huge page pool?; EINVAL: Linux 5.14 is needed)",
+      fmt::format("allocate {} bytes of guest RAM ahead of need (EFAULT, ENOMEM: is there room in "
+                  "the huge page pool?; EINVAL: Linux 5.14 is needed)",
                   piece.size()),
       errno);
 }
@@ -105,6 +106,15 @@ Result<std::vector<PageRun>> GuestRam::DataRuns() const {
   return runs;
 }
 
+bool GuestRam::Write(PageRun run, std::span<const std::byte> bytes) const {
+  FAULTLINE_CHECK(bytes.size() == geometry().BytesOf(run).value());
+  return FileOf(run).WriteAt(geometry().OffsetInRegion(run.first), bytes);
+}
+
+bool GuestRam::AllocatesAhead(PageRun run) const {
+  return FileOf(run).file_system() == RamFileSystem::kHugetlbfs;
+}
+
 Status GuestRam::PopulateWrite(PageRun run) const {
   std::span<std::byte> rest = window_.BytesOf(run);
   // A page larger than a piece is populated whole by its first piece.
@@ -112,6 +122,18 @@ Status GuestRam::PopulateWrite(PageRun run) const {
     const size_t size = std::min(rest.size(), kPopulatePieceBytes);
     FAULTLINE_TRY(Populate(rest.first(size)));
     rest = rest.subspan(size);
+  }
+  return {};
+}
+
+Status GuestRam::CheckRoom(std::span<const PageRun> runs) const {
+  std::map<uint64_t, ByteCount> needed;  // by tmpfs: several regions may share one
+  for (const PageRun& run : runs) {
+    if (!AllocatesAhead(run)) needed[FileOf(run).device()] += geometry().BytesOf(run);
+  }
+  for (const RamFile& file : files_) {
+    const auto entry = needed.find(file.device());
+    if (entry != needed.end()) FAULTLINE_TRY(file.CheckRoom(entry->second));
   }
   return {};
 }

@@ -2,7 +2,8 @@
 //
 //   source:       RamAccess::kRead       window() to send from, Read() for what is not known to
 //                                        be present, DataRuns() for what is worth moving
-//   destination:  RamAccess::kReadWrite  window() to land in, PopulateWrite() ahead of need
+//   destination:  RamAccess::kReadWrite  Write() to land in, or window() on hugetlbfs,
+//                                        with PopulateWrite() ahead of need
 //
 // Threads: any, after Open. Ownership: `geometry` outlives it; do not move it while a placer or a
 // page server refers to it.
@@ -31,11 +32,18 @@ class GuestRam final : public PageReader {
   [[nodiscard]] const Geometry& geometry() const { return window_.geometry(); }
 
   bool Read(PageRun run, std::span<std::byte> out) override;
+  /// Writes whole pages into the file. False: it has no memory left. REQUIRES: tmpfs.
+  [[nodiscard]] bool Write(PageRun run, std::span<const std::byte> bytes) const;
 
   /// The pages that hold data: rising, not overlapping, never across regions. What is not named
   /// reads as zero. Final only if the guest is stopped. Inflates nothing.
   [[nodiscard]] Result<std::vector<PageRun>> DataRuns() const;
 
+  /// Refuses when a tmpfs has less room than `runs` (of DataRuns) may still need.
+  [[nodiscard]] Status CheckRoom(std::span<const PageRun> runs) const;
+  /// Whether memory is put there ahead of need: on hugetlbfs only. On tmpfs the write that lands a
+  /// page allocates it, without zeroing it first, for less than any way of doing it in advance.
+  [[nodiscard]] bool AllocatesAhead(PageRun run) const;
   /// Puts memory under the alias, so that landing does not have to. In pieces of a few MiB, so
   /// that a signal or the OOM killer is not kept waiting. What is there stays as it is.
   [[nodiscard]] Status PopulateWrite(PageRun run) const;

@@ -91,9 +91,7 @@ Status CheckBacking(const VmRegion& region, const ProcMapping& mapping,
   return {};
 }
 
-Status CheckLength(const VmRegion& region, int fd) {
-  struct stat info {};
-  if (::fstat(fd, &info) != 0) return SystemFailure("fstat of guest RAM", errno);
+Status CheckLength(const VmRegion& region, const struct stat& info) {
   const ByteCount needed = region.file_offset + region.shape.length;
   if (static_cast<uint64_t>(info.st_size) >= needed.value()) return {};
   return Fail(ErrorKind::kRefused,
@@ -118,8 +116,10 @@ Result<RamFile> RamFile::Open(int pid, const VmRegion& region, RamAccess access)
                    OpenMapFile(pid, mapping, access == RamAccess::kRead ? O_RDONLY : O_RDWR));
   const std::optional<Backing> backing = BackingOf(fd.get());
   FAULTLINE_TRY(CheckBacking(region, mapping, backing));
-  FAULTLINE_TRY(CheckLength(region, fd.get()));
-  return RamFile(std::move(fd), region, backing->file_system, access);
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return SystemFailure("fstat of guest RAM", errno);
+  FAULTLINE_TRY(CheckLength(region, info));
+  return RamFile(std::move(fd), region, backing->file_system, info.st_dev, access);
 }
 
 Result<PageSize> RamFile::PageSizeOfMapping(int pid, VmmAddr start) {
@@ -138,6 +138,18 @@ Result<ByteCount> RamFile::AllocatedBytes() const {
   return ByteCount(static_cast<uint64_t>(info.st_blocks) * 512);
 }
 
+Status RamFile::CheckRoom(ByteCount needed) const {
+  struct statfs info {};
+  if (::fstatfs(fd_.get(), &info) != 0) return SystemFailure("fstatfs of guest RAM", errno);
+  const uint64_t free = info.f_bavail * static_cast<uint64_t>(info.f_bsize);
+  const bool unlimited = info.f_blocks == 0;
+  if (unlimited || free >= needed.value()) return {};
+  return Fail(ErrorKind::kRefused,
+              fmt::format("no room for the guest: the tmpfs of region {} has {} MiB free, {} are "
+                          "needed; make it larger (mount -o remount,size=…) or free some of it",
+                          region_.shape.id, free >> 20, (needed.value() >> 20) + 1));
+}
+
 bool RamFile::ReadAt(ByteCount offset, std::span<std::byte> out) const {
   off_t at = Off(region_.file_offset + offset);
   while (!out.empty()) {
@@ -146,6 +158,18 @@ bool RamFile::ReadAt(ByteCount offset, std::span<std::byte> out) const {
     if (got <= 0) return false;
     out = out.subspan(static_cast<size_t>(got));
     at += got;
+  }
+  return true;
+}
+
+bool RamFile::WriteAt(ByteCount offset, std::span<const std::byte> bytes) const {
+  off_t at = Off(region_.file_offset + offset);
+  while (!bytes.empty()) {
+    const ssize_t put = ::pwrite(fd_.get(), bytes.data(), bytes.size(), at);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return false;
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    at += put;
   }
   return true;
 }

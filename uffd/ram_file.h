@@ -44,8 +44,15 @@ class RamFile {
   /// What the file occupies, all of it: for reports and for the tests of sparseness.
   [[nodiscard]] Result<ByteCount> AllocatedBytes() const;
 
+  /// Which file system it is on.
+  [[nodiscard]] uint64_t device() const { return device_; }
+  /// Refuses when that has less than `needed` free. Nothing is reserved: it can still fill up.
+  [[nodiscard]] Status CheckRoom(ByteCount needed) const;
+
   /// Fills `out` from `offset`. A hole gives zeroes and stays one. Any thread.
   [[nodiscard]] bool ReadAt(ByteCount offset, std::span<std::byte> out) const;
+  /// Writes `bytes` at `offset`. False: no memory left. tmpfs only. Any thread.
+  [[nodiscard]] bool WriteAt(ByteCount offset, std::span<const std::byte> bytes) const;
   /// Frees the memory: reads as zero afterwards. Falls back to writing zeroes.
   void Empty(ByteExtent extent) const;
   /// Puts zeroed memory where none is, without touching what is there. False: no memory left.
@@ -56,15 +63,18 @@ class RamFile {
   [[nodiscard]] Status VisitData(const std::function<void(ByteExtent)>& visit) const;
 
  private:
-  RamFile(UniqueFd fd, VmRegion region, RamFileSystem file_system, RamAccess access)
+  RamFile(UniqueFd fd, VmRegion region, RamFileSystem file_system, uint64_t device,
+          RamAccess access)
       : fd_(std::move(fd)),
         region_(std::move(region)),
         file_system_(file_system),
+        device_(device),
         access_(access) {}
 
   UniqueFd fd_;
   VmRegion region_;
   RamFileSystem file_system_;
+  uint64_t device_;
   RamAccess access_;
 };
 

@@ -60,8 +60,10 @@ Status DestinationPages::StartThreads(const PageLimits& limits) {
     metrics_.push_back(std::make_unique<ThreadMetrics>());
   }
   FAULTLINE_ASSIGN(auto fault_reactor, MakeReactor(limits.io));
+  // In place: a write would wait for the pusher's, which holds the inode's lock.
+  auto fault_area = std::make_unique<AliasLanding>(ram_.window());
   fault_thread_ = std::make_unique<LaneThread<FaultLoop>>(
-      "fl-fault", std::move(fault_reactor), ram_.window(), [this](Reactor& reactor) {
+      "fl-fault", std::move(fault_reactor), std::move(fault_area), [this](Reactor& reactor) {
         return std::make_unique<FaultLoop>(PartsFor(*metrics_[0]), source_, reactor);
       });
   PusherLimits share;
@@ -69,8 +71,9 @@ Status DestinationPages::StartThreads(const PageLimits& limits) {
   share.bytes_per_second = limits.bulk_bytes_per_second / limits.streams;
   for (uint32_t stream = 0; stream < limits.streams; ++stream) {
     FAULTLINE_ASSIGN(auto reactor, MakeReactor(limits.io));
+    FAULTLINE_ASSIGN(auto area, StagedLanding::Create(ram_));
     push_threads_.push_back(std::make_unique<LaneThread<Pusher>>(
-        fmt::format("fl-push-{}", stream), std::move(reactor), ram_.window(), [&](Reactor& on) {
+        fmt::format("fl-push-{}", stream), std::move(reactor), std::move(area), [&](Reactor& on) {
           return std::make_unique<Pusher>(PartsFor(*metrics_[stream + 1]), order_, on, share);
         }));
   }
@@ -101,18 +104,25 @@ void DestinationPages::Open() {
   for (KeptLane& lane : kept) GiveLane(lane.kind, lane.stream, std::move(lane.socket));
 }
 
-Status DestinationPages::Populate(std::span<const PageRun> runs,
-                                  const std::function<Status()>& on_piece) {
-  for (PageRun rest : runs) {
-    const uint64_t page_bytes = geometry_->PageSizeOf(rest.first).bytes();
-    const PageCount most(std::max<uint64_t>(1, kPopulatePiece.value() / page_bytes));
-    while (!rest.empty()) {
-      const PageRun piece{rest.first, std::min(rest.count, most)};
-      ledger_.MarkTouched(piece);
-      FAULTLINE_TRY(ram_.PopulateWrite(piece));
-      FAULTLINE_TRY(on_piece());
-      rest = {piece.end(), rest.count - piece.count};
-    }
+Status DestinationPages::Expect(std::span<const PageRun> runs,
+                                const std::function<Status()>& on_piece) {
+  FAULTLINE_TRY(ram_.CheckRoom(runs));
+  order_.PutFirst(runs);
+  for (const PageRun& run : runs) {
+    if (ram_.AllocatesAhead(run)) FAULTLINE_TRY(Populate(run, on_piece));
+  }
+  return {};
+}
+
+Status DestinationPages::Populate(PageRun rest, const std::function<Status()>& on_piece) {
+  const uint64_t page_bytes = geometry_->PageSizeOf(rest.first).bytes();
+  const PageCount most(std::max<uint64_t>(1, kPopulatePiece.value() / page_bytes));
+  while (!rest.empty()) {
+    const PageRun piece{rest.first, std::min(rest.count, most)};
+    ledger_.MarkTouched(piece);
+    FAULTLINE_TRY(ram_.PopulateWrite(piece));
+    FAULTLINE_TRY(on_piece());
+    rest = {piece.end(), rest.count - piece.count};
   }
   return {};
 }

@@ -26,6 +26,7 @@
 #include "engine/core/wire.h"
 #include "engine/tcp/tcp_reactor.h"
 #include "uffd/guest_ram.h"
+#include "uffd/staged_landing.h"
 #include "uffd/uffd_fault_source.h"
 #include "uffd/uffd_placer.h"
 
@@ -55,9 +56,11 @@ class DestinationPages {
   void Open();
   /// The source has nothing in `run`: it is never asked for. One thread.
   void SweepHoles(PageRun run);
-  /// Puts memory under the alias ahead of need. `on_piece` runs after each kPopulatePiece at the
-  /// latest, however long the runs: for signs of life, and to stop with its error.
-  Status Populate(std::span<const PageRun> runs, const std::function<Status()>& on_piece);
+  /// What the source has: there must be room for it, it is pushed first, and huge pages for it are
+  /// allocated ahead of need. `on_piece` runs after each kPopulatePiece at the latest, however
+  /// long the runs: for signs of life, and to stop with its error. Once, before Open(); `runs` as
+  /// SequentialOrder::PutFirst wants them.
+  Status Expect(std::span<const PageRun> runs, const std::function<Status()>& on_piece);
 
   [[nodiscard]] const Geometry& geometry() const { return *geometry_; }
   [[nodiscard]] PageCount missing() const { return ledger_.missing(); }
@@ -84,6 +87,7 @@ class DestinationPages {
   DestinationPages(std::unique_ptr<const Geometry> geometry, GuestRam ram, VmmMap map,
                    Attachment attachment, LedgerFile ledger_file);
   Status StartThreads(const PageLimits& limits);
+  Status Populate(PageRun rest, const std::function<Status()>& on_piece);
   Landing::Parts PartsFor(ThreadMetrics& metrics);
 
   // In the order in which each needs the ones before it.

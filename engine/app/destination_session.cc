@@ -64,7 +64,7 @@ Status DestinationSession::Prepare() {
   FAULTLINE_TRY(AwaitHello());
   FAULTLINE_TRY(CompareGuests());
   FAULTLINE_TRY(AttachPages());
-  return AllocateAhead();
+  return MakeRoom();
 }
 
 Status DestinationSession::HandOver() {
@@ -130,10 +130,10 @@ Status DestinationSession::AttachPages() {
   return link_->Send(wire::FrameType::kWelcome);
 }
 
-/// Memory for what the source has, while its guest still runs; then the device state's way in.
-Status DestinationSession::AllocateAhead() {
+/// Room for what the source has, while its guest still runs; then the device state's way in.
+Status DestinationSession::MakeRoom() {
   FAULTLINE_TRY(inbox_.Await(wire::FrameType::kExtentsDone, kLanesTimeout));
-  FAULTLINE_TRY(pages_->Populate(extents_, [this] {
+  FAULTLINE_TRY(pages_->Expect(extents_, [this] {
     ReportProgress();
     return CheckAlive();
   }));

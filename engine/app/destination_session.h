@@ -41,7 +41,7 @@ class DestinationSession {
   Status AwaitHello();
   Status CompareGuests();
   Status AttachPages();
-  Status AllocateAhead();
+  Status MakeRoom();
   Status LoadDevices();
   Status AwaitGo();
   Status RunGuest();

@@ -30,12 +30,12 @@ class LaneThread {
   /// How long a step may sleep: also how late a stop or a rate limit may be noticed.
   static constexpr Nanos kStepTimeout = std::chrono::milliseconds(5);
 
-  /// `make_loop(reactor)` builds the loop on the thread's reactor; `ram` outlives this.
+  /// `make_loop(reactor)` builds the loop on the thread's reactor.
   template <class MakeLoop>
-  LaneThread(std::string name, std::unique_ptr<TcpReactor> reactor, const RamWindow& ram,
-             MakeLoop make_loop)
+  LaneThread(std::string name, std::unique_ptr<TcpReactor> reactor,
+             std::unique_ptr<LandingArea> area, MakeLoop make_loop)
       : name_(std::move(name)),
-        ram_(ram),
+        area_(std::move(area)),
         mailbox_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         reactor_(std::move(reactor)),
         loop_(make_loop(*reactor_)) {
@@ -96,7 +96,7 @@ class LaneThread {
     }
     if (!socket.valid()) return;
     loop_->DropLane();
-    loop_->SetLane(reactor_->OpenLane(std::move(socket), ram_));
+    loop_->SetLane(reactor_->OpenLane(std::move(socket), *area_));
     spdlog::debug("{}: lane open", name_);
   }
 
@@ -112,7 +112,7 @@ class LaneThread {
   }
 
   const std::string name_;
-  const RamWindow& ram_;
+  const std::unique_ptr<LandingArea> area_;
   tcp::UniqueFd mailbox_;
   std::unique_ptr<TcpReactor> reactor_;
   std::unique_ptr<Loop> loop_;

@@ -41,7 +41,7 @@ struct MigrateOptions {
   CommonOptions common;
   std::string to;
   uint64_t bulk_bytes_per_second = 0;  ///< 0: no limit
-  uint32_t streams = 1;
+  uint32_t streams = 2;
   bool insecure = false;
   bool quit_source = false;
 };

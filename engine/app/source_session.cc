@@ -17,7 +17,7 @@ using std::chrono::seconds;
 
 constexpr Nanos kSlice = milliseconds(50);  ///< how late a lost link is noticed
 constexpr Nanos kWelcomeTimeout = seconds(60);
-constexpr Nanos kSilenceMax = seconds(30);      ///< while the destination allocates
+constexpr Nanos kSilenceMax = seconds(30);      ///< while the destination makes room
 constexpr Nanos kSwitchTimeout = seconds(120);  ///< from the first device byte to Loaded
 
 /// QEMU's events carry this host's wall clock.
@@ -110,7 +110,7 @@ Status SourceSession::OpenLanes() {
   return {};
 }
 
-/// What the guest has in memory now: the destination allocates it while the guest still runs.
+/// What the guest has in memory now: the destination makes room for it while the guest runs.
 Status SourceSession::SendExtents() {
   FAULTLINE_TRY(SendRuns(wire::FrameType::kExtents, extents_));
   FAULTLINE_TRY(link_->Send(wire::FrameType::kExtentsDone));
@@ -143,7 +143,6 @@ Status SourceSession::StopGuest() {
 Status SourceSession::MoveDevices() {
   FAULTLINE_TRY(link_->Send(wire::FrameType::kStopped));
   FAULTLINE_TRY(vm_.ContinueDeviceState());
-  hole_scan_ = std::thread([this] { SendHoles(); });
   const Nanos deadline = clock_.Now() + kSwitchTimeout;
   while (true) {
     const Result<Frame> loaded = inbox_.Await(wire::FrameType::kLoaded, kSlice);
@@ -163,6 +162,8 @@ Status SourceSession::Commit() {
   if (const Status sent = link_->Send(wire::FrameType::kGo); !sent.has_value()) {
     spdlog::warn("{}", sent.error().message);
   }
+  // Only now: a walk over a fragmented file takes longer than the whole switch.
+  hole_scan_ = std::thread([this] { SendHoles(); });
   return {};
 }
 

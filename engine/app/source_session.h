@@ -81,7 +81,7 @@ class SourceSession {
   SummaryJson destination_part_ = SummaryJson::object();
   Nanos started_at_;
   int64_t stopped_at_us_ = 0;            ///< QEMU's STOP event, wall clock of this host
-  std::atomic<Nanos::rep> heard_at_{0};  ///< last sign of life, for the long wait of AllocateAhead
+  std::atomic<Nanos::rep> heard_at_{0};  ///< last sign of life, for the long wait of MakeRoom
 
   std::unique_ptr<const Geometry> geometry_;
   std::optional<GuestRam> ram_;

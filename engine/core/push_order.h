@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/core/geometry.h"
@@ -23,21 +24,32 @@ class PushOrder {
   virtual void Rewind() = 0;
 };
 
-/// By address, in whole runs.
+/// By address, in whole runs; what the source is known to have comes before all else.
 class SequentialOrder final : public PushOrder {
  public:
   /// `geometry` outlives the order.
   explicit SequentialOrder(const Geometry& geometry);
+
+  /// The whole runs that hold `data` are proposed first. The rest still follows: the guest may
+  /// have touched more since. REQUIRES: `data` rises, does not overlap and no run crosses a
+  /// region; no thread uses the order yet.
+  void PutFirst(std::span<const PageRun> data);
+
   PageRun Next() override;
   void Rewind() override { cursor_.store(0, std::memory_order_relaxed); }
 
  private:
-  /// A region, cut into runs of the longest requestable length.
+  /// Pages of one region that are proposed one after the other, in runs of the same length.
   struct Stretch {
     PageRun pages;
     uint64_t run_pages;
     uint64_t first_run;  ///< how many runs all stretches before it have
   };
+  static PageRun WholeRuns(const Stretch& region, PageRun pages);
+  void AddStretch(PageRun pages, uint64_t run_pages);
+  void AddRegions();
+
+  const Geometry& geometry_;
   std::vector<Stretch> stretches_;
   uint64_t run_count_ = 0;
   std::atomic<uint64_t> cursor_{0};  ///< the next run; may pass run_count_

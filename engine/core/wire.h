@@ -18,8 +18,8 @@
 //   source                                     destination
 //     Hello(geometry, limits)     ──────────►
 //                                 ◄──────────  Welcome | Refuse(text)
-//     Extents*, ExtentsDone       ──────────►  allocates ahead of need; the guest still runs
-//                                 ◄──────────  Prepared (attached, lanes up, memory there)
+//     Extents*, ExtentsDone       ──────────►  makes room for them; the guest still runs
+//                                 ◄──────────  Prepared (attached, lanes up, room made)
 //     DeviceState*                ◄─────────►  DeviceState* (QEMU's own stream and return path)
 //     Stopped (guest paused)      ──────────►  from here every request is answered for good
 //     Holes*, HolesDone           ──────────►  final; in parallel with the device state

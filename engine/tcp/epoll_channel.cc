@@ -14,9 +14,9 @@ bool NotNow() { return errno == EAGAIN || errno == EINTR; }
 
 }  // namespace
 
-EpollChannel::EpollChannel(tcp::UniqueFd socket, const RamWindow& ram, Nanos silence_max,
+EpollChannel::EpollChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max,
                            EpollReactor& reactor)
-    : StreamChannel(std::move(socket), ram, silence_max), reactor_(reactor) {
+    : StreamChannel(std::move(socket), area, silence_max), reactor_(reactor) {
   FAULTLINE_CHECK(socket_.valid());
   reactor_.Attach(*this, socket_.get());
 }

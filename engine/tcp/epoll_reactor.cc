@@ -123,9 +123,9 @@ void EpollReactor::WantWritable(Lane& lane, int fd, bool wanted) {
   Control(epoll_.get(), EPOLL_CTL_MOD, fd, events, kLaneBase + SlotOf(lane));
 }
 
-std::unique_ptr<PageChannel> EpollReactor::OpenLane(tcp::UniqueFd socket, const RamWindow& ram,
+std::unique_ptr<PageChannel> EpollReactor::OpenLane(tcp::UniqueFd socket, LandingArea& area,
                                                     Nanos silence_max) {
-  return std::make_unique<EpollChannel>(std::move(socket), ram, silence_max, *this);
+  return std::make_unique<EpollChannel>(std::move(socket), area, silence_max, *this);
 }
 
 }  // namespace faultline

@@ -29,7 +29,7 @@ class EpollReactor final : public TcpReactor {
   void Watch(int fd, ReadyToken token) override;
   void Unwatch(ReadyToken token) override;
   ReadySet Wait(Nanos timeout) override;
-  std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, const RamWindow& ram,
+  std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, LandingArea& area,
                                         Nanos silence_max) override;
   [[nodiscard]] IoBackend backend() const override { return IoBackend::kEpoll; }
 

@@ -21,10 +21,8 @@ bool IsData(uint64_t data_pages, uint64_t page) { return ((data_pages >> page) &
 }  // namespace
 
 wire::PageRequest ReplyStream::Post(PageRun run) {
-  FAULTLINE_CHECK(Room() > 0 && ram_->geometry().IsRequestable(run));
-  const std::span<std::byte> landing = ram_->BytesOf(run);
-  SlotOf(posted_) =
-      Slot{.run = run, .base = landing.data(), .page_bytes = landing.size() / run.count.value()};
+  FAULTLINE_CHECK(Room() > 0 && area_->geometry().IsRequestable(run));
+  SlotOf(posted_) = Slot{.run = run, .page_bytes = area_->geometry().PageSizeOf(run.first).bytes()};
   ++posted_;
   return {.kind = static_cast<uint32_t>(wire::PageMessage::kRequest),
           .count = static_cast<uint32_t>(run.count.value()),
@@ -48,7 +46,7 @@ size_t ReplyStream::AddPayload(const Slot& slot) {
   for (uint64_t page = slot.pages_complete; page < count;) {
     const uint64_t pages = Stretch(slot.data_pages, page, count);
     if (IsData(slot.data_pages, page)) {
-      vectors_[used++] = {slot.base + page * slot.page_bytes + filled,
+      vectors_[used++] = {memory_ + page * slot.page_bytes + filled,
                           pages * slot.page_bytes - filled};
       filled = 0;
     }
@@ -66,6 +64,7 @@ void ReplyStream::OnReceived(size_t bytes) {
 size_t ReplyStream::TakePayload(size_t bytes) {
   Slot& slot = SlotOf(received_);
   const uint64_t count = slot.run.count.value();
+  const uint64_t first = slot.pages_complete;
   size_t taken = 0;
   while (taken < bytes && slot.pages_complete < count) {
     const uint64_t step = std::min<uint64_t>(bytes - taken, slot.page_bytes - slot.page_filled);
@@ -76,8 +75,26 @@ size_t ReplyStream::TakePayload(size_t bytes) {
     ++slot.pages_complete;
     SkipZeroPages(slot);
   }
-  FinishIfComplete(slot);
+  if (Land(slot, first, slot.pages_complete)) {
+    FinishIfComplete(slot);
+  } else {
+    slot.pages_complete = first;
+    broken_ = true;
+  }
   return taken;
+}
+
+/// The data pages among those from `first` to `end` of the current reply go into the file.
+bool ReplyStream::Land(const Slot& slot, uint64_t first, uint64_t end) {
+  for (uint64_t page = first; page < end;) {
+    const uint64_t pages = Stretch(slot.data_pages, page, end);
+    const PageRun run{slot.run.first + PageCount(page), PageCount(pages)};
+    const std::span<const std::byte> bytes{memory_ + page * slot.page_bytes,
+                                           pages * slot.page_bytes};
+    if (IsData(slot.data_pages, page) && !area_->Land(run, bytes)) return false;
+    page += pages;
+  }
+  return true;
 }
 
 size_t ReplyStream::TakeHeader(size_t bytes) {
@@ -88,6 +105,7 @@ size_t ReplyStream::TakeHeader(size_t bytes) {
   if (broken_) return taken;
   Slot& slot = SlotOf(received_);
   slot.data_pages = header_.data_pages;
+  memory_ = area_->MemoryOf(slot.run).data();
   SkipZeroPages(slot);
   FinishIfComplete(slot);
   return taken;

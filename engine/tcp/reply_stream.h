@@ -3,10 +3,11 @@
 //
 // The stream is  (PageReply, bytes of the pages whose bit is set)*  in the order of the requests.
 // Invariants:
-//   1. A landing address comes from our own table of posted runs. The peer's header is compared
+//   1. Where bytes land comes from our own table of posted runs. The peer's header is compared
 //      with the oldest outstanding request; only its page bits are used, and only within the run.
 //   2. NextReceive() never reaches beyond the rest of the current reply and one header.
-//   3. A page is reported when all its bytes are in, exactly once, in stream order.
+//   3. A page is reported when all its bytes are in the guest's RAM file, exactly once, in stream
+//   order.
 //   4. Once broken, always broken: nothing more is received or reported.
 //
 // One thread. Allocates nothing.
@@ -20,6 +21,7 @@
 #include <span>
 
 #include "engine/core/geometry.h"
+#include "engine/core/landing_area.h"
 #include "engine/core/page_channel.h"
 #include "engine/core/units.h"
 #include "engine/core/wire.h"
@@ -32,8 +34,8 @@ class ReplyStream {
   /// 256 × 256 KiB more than any window of the pusher.
   static constexpr size_t kOutstandingMax = 256;
 
-  /// `ram` outlives the stream.
-  explicit ReplyStream(const RamWindow& ram) : ram_(&ram) {}
+  /// `area` outlives the stream and is its alone.
+  explicit ReplyStream(LandingArea& area) : area_(&area) {}
 
   [[nodiscard]] size_t Room() const { return kOutstandingMax - (posted_ - reaped_); }
   /// REQUIRES: Room() > 0, the run is requestable. The request is to be sent as it is.
@@ -65,7 +67,6 @@ class ReplyStream {
   /// One posted run. Until its header is in, data_pages is unknown and nothing is complete.
   struct Slot {
     PageRun run;
-    std::byte* base = nullptr;  ///< of the run's first page in the alias
     uint64_t page_bytes = 0;
     uint64_t data_pages = 0;
     uint64_t pages_complete = 0;  ///< from the first: data pages all in, or zero
@@ -84,8 +85,10 @@ class ReplyStream {
   bool AcceptHeader();
   static void SkipZeroPages(Slot& slot);
   void FinishIfComplete(const Slot& slot);
+  bool Land(const Slot& slot, uint64_t first, uint64_t end);
 
-  const RamWindow* ram_;
+  LandingArea* area_;
+  std::byte* memory_ = nullptr;  ///< where the current reply's first page goes
   std::array<Slot, kOutstandingMax> slots_{};
   // Requests are numbered from 0; their id on the wire is one more. reaped_ ≤ received_ ≤ posted_.
   uint64_t posted_ = 0;    ///< how many were posted

@@ -13,9 +13,9 @@ constexpr int kQuietSteps = 3000;
 
 }  // namespace
 
-TcpChannel::TcpChannel(tcp::UniqueFd socket, const RamWindow& ram, Nanos silence_max,
+TcpChannel::TcpChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max,
                        UringReactor& reactor)
-    : StreamChannel(std::move(socket), ram, silence_max), reactor_(reactor) {
+    : StreamChannel(std::move(socket), area, silence_max), reactor_(reactor) {
   FAULTLINE_CHECK(socket_.valid());
   reactor_.Attach(*this);
 }

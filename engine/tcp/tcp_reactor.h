@@ -8,7 +8,7 @@
 #include <memory>
 #include <string_view>
 
-#include "engine/core/geometry.h"
+#include "engine/core/landing_area.h"
 #include "engine/core/page_channel.h"
 #include "engine/core/reactor.h"
 #include "engine/core/result.h"
@@ -26,11 +26,11 @@ inline constexpr Nanos kSilenceCheckPeriod = std::chrono::milliseconds(250);
 class TcpReactor : public Reactor {
  public:
   /// A page lane, destination side, over a connected blocking socket whose preamble has been
-  /// exchanged. Reports ReadyToken::kLane. `ram` (the alias) and the reactor outlive the lane.
+  /// exchanged. Reports ReadyToken::kLane. `area` (this lane's alone) and the reactor outlive it.
   /// Allocates here and never afterwards. The lane breaks when requests are outstanding and no
   /// byte has come for `silence_max`: a peer whose kernel lives but whose process does not answer.
   /// REQUIRES: fewer than kLanesMax lanes are open.
-  virtual std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, const RamWindow& ram,
+  virtual std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, LandingArea& area,
                                                 Nanos silence_max = kPeerSilenceMax) = 0;
   [[nodiscard]] virtual IoBackend backend() const = 0;
 

@@ -139,9 +139,9 @@ void UringReactor::QueueCancel(Lane& lane, unsigned operation) {
   sqe.user_data = kNobodyWaits;
 }
 
-std::unique_ptr<PageChannel> UringReactor::OpenLane(tcp::UniqueFd socket, const RamWindow& ram,
+std::unique_ptr<PageChannel> UringReactor::OpenLane(tcp::UniqueFd socket, LandingArea& area,
                                                     Nanos silence_max) {
-  return std::make_unique<TcpChannel>(std::move(socket), ram, silence_max, *this);
+  return std::make_unique<TcpChannel>(std::move(socket), area, silence_max, *this);
 }
 
 }  // namespace faultline

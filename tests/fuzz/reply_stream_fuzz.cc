@@ -28,7 +28,8 @@ class Program {
         geometry_(
             *Geometry::Create({{"ram0", ByteCount(kPages * kPageBytes), PageSize(kPageBytes)}})),
         ram_(geometry_, {HostAddr(reinterpret_cast<uint64_t>(memory_.data()))}),
-        replies_(ram_) {
+        landing_(ram_),
+        replies_(landing_) {
     std::memset(memory_.data(), static_cast<int>(kUntouched), memory_.size());
   }
 
@@ -148,6 +149,7 @@ class Program {
   std::span<const uint8_t> input_;
   Geometry geometry_;
   RamWindow ram_;
+  AliasLanding landing_;
   ReplyStream replies_;
   std::array<bool, kPages> outstanding_{};
   std::array<bool, kPages> posted_ever_{};

@@ -60,6 +60,7 @@ GuestRam::GuestRam(const Geometry& geometry) : geometry_(geometry) {
     bases.emplace_back(reinterpret_cast<uint64_t>(base));
   }
   window_ = std::make_unique<RamWindow>(geometry, std::move(bases));
+  landing_ = std::make_unique<AliasLanding>(*window_);
 }
 
 GuestRam::~GuestRam() {

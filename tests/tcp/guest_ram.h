@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/core/geometry.h"
+#include "engine/core/landing_area.h"
 #include "engine/core/page_server.h"
 #include "engine/core/source_memory.h"
 #include "engine/core/units.h"
@@ -33,6 +34,8 @@ class GuestRam {
   ~GuestRam();
 
   [[nodiscard]] const RamWindow& window() const { return *window_; }
+  /// In place: what is received is in the window.
+  [[nodiscard]] LandingArea& landing() { return *landing_; }
   [[nodiscard]] const Geometry& geometry() const { return geometry_; }
   [[nodiscard]] std::span<std::byte> Page(PageIndex page) const {
     return window_->BytesOf({page, PageCount(1)});
@@ -44,6 +47,7 @@ class GuestRam {
   const Geometry& geometry_;
   std::vector<std::span<std::byte>> mappings_;
   std::unique_ptr<RamWindow> window_;
+  std::unique_ptr<AliasLanding> landing_;
 };
 
 /// Every byte is `value`. Quick, under the sanitizers too.

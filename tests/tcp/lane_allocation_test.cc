@@ -35,7 +35,7 @@ TEST_P(LaneAllocation, TenThousandPagesAreFetchedWithoutOne) {
   const LaneServer server(std::move(sockets.source), guest.MakeServer());
   GuestRam ram(SmallGeometry());
   auto reactor = *MakeReactor(std::get<0>(GetParam()));
-  auto lane = reactor->OpenLane(std::move(sockets.destination), ram.window());
+  auto lane = reactor->OpenLane(std::move(sockets.destination), ram.landing());
   std::array<Arrival, 64> arrivals;
   const auto fetch = [&](uint64_t pages) {
     uint64_t posted = 0;

@@ -40,7 +40,7 @@ DestinationLane::DestinationLane(IoPreference preference, const Geometry& geomet
                                  tcp::UniqueFd socket, Nanos silence_max)
     : ram_(geometry), reactor_(Make(preference)) {
   ram_.FillWith(kUntouched);
-  channel_ = reactor_->OpenLane(std::move(socket), ram_.window(), silence_max);
+  channel_ = reactor_->OpenLane(std::move(socket), ram_.landing(), silence_max);
 }
 
 bool DestinationLane::PumpUntil(const std::function<bool()>& done) {

@@ -149,7 +149,7 @@ TEST_P(PageLane, ALaneOfTheNextGenerationWorksOnTheSameReactor) {
   lane.channel().Close();
   SocketPair again = Connect(std::get<1>(GetParam()));
   LaneServer server(std::move(again.source), guest_->MakeServer());
-  auto next = lane.reactor().OpenLane(std::move(again.destination), lane.ram().window());
+  auto next = lane.reactor().OpenLane(std::move(again.destination), lane.ram().landing());
   next->Post({PageIndex(8), PageCount(8)});
   std::array<Arrival, 8> arrivals;
   size_t count = 0;

@@ -58,7 +58,7 @@ class ReplyStreamTest : public testing::Test {
   }
 
   GuestRam ram_{SmallGeometry()};
-  ReplyStream replies_{ram_.window()};
+  ReplyStream replies_{ram_.landing()};
 };
 
 TEST_F(ReplyStreamTest, RequestsAreNumberedFromOneAndRepeatTheRun) {
@@ -166,10 +166,81 @@ TEST_F(ReplyStreamTest, AnyCuttingOfTheStreamGivesTheSameResult) {
   }
 }
 
+/// One buffer for every run, and a file that may be full.
+class OneBuffer final : public LandingArea {
+ public:
+  explicit OneBuffer(GuestRam& file) : file_(file) {}
+  void FillUpAfter(uint64_t pages) { room_ = pages; }
+
+  [[nodiscard]] const Geometry& geometry() const override { return file_.geometry(); }
+  std::span<std::byte> MemoryOf(PageRun run) override {
+    std::ranges::fill(buffer_, std::byte{0xEE});
+    return std::span(buffer_).first(geometry().BytesOf(run).value());
+  }
+  bool Land(PageRun pages, std::span<const std::byte> bytes) override {
+    if (room_ < pages.count.value()) return false;
+    room_ -= pages.count.value();
+    std::ranges::copy(bytes, file_.window().BytesOf(pages).begin());
+    return true;
+  }
+
+ private:
+  GuestRam& file_;
+  uint64_t room_ = UINT64_MAX;
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(kRunBytesMax.value());
+};
+
+TEST_F(ReplyStreamTest, StagedBytesAreInTheFileWhenTheirPageIsReported) {
+  Random random(Seed());
+  OneBuffer area(ram_);
+  ReplyStream replies(area);
+  for (uint64_t id = 1; id <= 300; id += 2) {
+    const PageRun first{PageIndex(random() % 200), PageCount(1 + random() % 50)};
+    const PageRun second{PageIndex(random() % 200), PageCount(1 + random() % 50)};
+    Bytes stream;
+    for (const PageRun& run : {first, second}) {
+      const uint64_t id_of_run = replies.Post(run).id;
+      const Bytes reply =
+          Reply(run, id_of_run, random() & ((uint64_t{1} << run.count.value()) - 1));
+      stream.insert(stream.end(), reply.begin(), reply.end());
+    }
+    ram_.FillWith(std::byte{0xA5});
+    PageRun of = first;  // arrivals come in the order of the runs
+    std::span<const std::byte> rest = stream;
+    while (!rest.empty()) {
+      rest = rest.subspan(Receive(replies, rest, 1 + random() % 20'000));
+      for (const Arrival& arrival : ReapAll(replies)) {
+        for (PageIndex page = arrival.run.first; page < arrival.run.end(); ++page) {
+          const auto value = static_cast<std::byte>((page - of.first).value() + 1);
+          ASSERT_TRUE(arrival.zero || IsFilledWith(ram_.Page(page), value));
+        }
+        if (arrival.run.end() == of.end()) of = second;
+      }
+    }
+    ASSERT_FALSE(replies.broken());
+  }
+}
+
+TEST_F(ReplyStreamTest, APageThatCannotLandBreaksTheStreamAndStaysUnanswered) {
+  OneBuffer area(ram_);
+  area.FillUpAfter(2);
+  ReplyStream replies(area);
+  const PageRun run{PageIndex(7), PageCount(4)};
+  replies.Post(run);
+  Feed(replies, Reply(run, 1, 0b1111), [] { return 4096; });
+  EXPECT_TRUE(replies.broken());
+  const std::vector<Arrival> arrivals = ReapAll(replies);
+  ASSERT_EQ(arrivals.size(), 1U);
+  EXPECT_EQ(arrivals[0].run, (PageRun{PageIndex(7), PageCount(2)}));
+  std::array<PageRun, ReplyStream::kOutstandingMax> unanswered;
+  ASSERT_EQ(replies.CopyUnanswered(unanswered), 1U);
+  EXPECT_EQ(unanswered[0], (PageRun{PageIndex(9), PageCount(2)}));
+}
+
 TEST_F(ReplyStreamTest, RandomBytesNeverLandOutsideWhatWasAskedFor) {
   Random random(Seed());
   for (int round = 0; round < 2000; ++round) {
-    ReplyStream replies(ram_.window());
+    ReplyStream replies(ram_.landing());
     replies.Post({PageIndex(10), PageCount(2)});
     Bytes stream = Reply({PageIndex(10), PageCount(2)}, 1, 0b11);
     for (uint64_t flips = 0; flips < 1 + random() % 4; ++flips) {

@@ -111,6 +111,23 @@ TEST_P(GuestRamOn, KnowsThePageSizeOfAMapping) {
             PageSizeOf(GetParam()));
 }
 
+TEST(GuestRamTest, WritesWholePages) {
+  OwnMemory memory({{BackingKind::kTmpfs, 8, 3}});
+  const GuestRam ram =
+      Require(GuestRam::Open(memory.geometry(), memory.vm(), RamAccess::kReadWrite));
+  EXPECT_TRUE(ram.Write(Pages(1, 2), std::vector<std::byte>(2 * 4096, std::byte(7))));
+  EXPECT_EQ(*memory.At(Page(0)), std::byte(0));
+  EXPECT_EQ(*memory.At(Page(1)), std::byte(7));
+  EXPECT_EQ(memory.At(Page(3))[-1], std::byte(7));
+  EXPECT_EQ(*memory.At(Page(3)), std::byte(0));
+}
+
+TEST(GuestRamTest, HasRoomOnATmpfsWithoutALimitOrWithALargeOne) {
+  OwnMemory memory({{BackingKind::kTmpfs, 8, 0}});
+  const std::vector<PageRun> all = {memory.All()};
+  Require(OpenForReading(memory).CheckRoom(all));
+}
+
 TEST(GuestRamTest, KeepsSeveralBackendsApart) {
   OwnMemory memory({{BackingKind::kTmpfs, 4, 0}, {BackingKind::kTmpfs, 4, 5}});
   Write(memory, Pages(3, 1), 8);  // the last page of the first region

@@ -37,6 +37,44 @@ TEST(SequentialOrder, StartsAgainAfterARewind) {
   EXPECT_EQ(order.Next(), first);
 }
 
+std::vector<PageRun> Drain(PushOrder& order) {
+  std::vector<PageRun> runs;
+  for (PageRun run = order.Next(); !run.empty(); run = order.Next()) runs.push_back(run);
+  return runs;
+}
+
+PageRun Pages(uint64_t first, uint64_t count) { return {PageIndex(first), PageCount(count)}; }
+
+TEST(SequentialOrder, ProposesTheWholeRunsThatHoldDataFirstAndEverythingAfterwards) {
+  const Geometry geometry = TwoRegions();
+  SequentialOrder order(geometry);
+  const std::vector<PageRun> everything = Drain(order);
+  order.Rewind();
+  const std::vector<PageRun> data = {Pages(70, 1), Pages(72, 3), Pages(140, 10), Pages(151, 1)};
+  order.PutFirst(data);
+  std::vector<PageRun> expected = {Pages(64, 64), Pages(128, 22), Pages(151, 1)};
+  expected.insert(expected.end(), everything.begin(), everything.end());
+  EXPECT_EQ(Drain(order), expected);
+}
+
+TEST(SequentialOrder, LeavesOutRunsBetweenDataThatLiesFarApart) {
+  const auto geometry = Geometry::Create({{"ram0", ByteCount(640 * 4096), PageSize(4096)}}).value();
+  SequentialOrder order(geometry);
+  const std::vector<PageRun> data = {Pages(0, 65), Pages(600, 1)};
+  order.PutFirst(data);
+  EXPECT_EQ(order.Next(), Pages(0, 64));
+  EXPECT_EQ(order.Next(), Pages(64, 64));
+  EXPECT_EQ(order.Next(), Pages(576, 64));
+  EXPECT_EQ(order.Next(), Pages(0, 64));
+}
+
+TEST(SequentialOrder, WithoutDataIsTheSameAsBefore) {
+  const Geometry geometry = TwoRegions();
+  SequentialOrder order(geometry);
+  order.PutFirst({});
+  EXPECT_EQ(order.Next(), Pages(0, 64));
+}
+
 TEST(SequentialOrder, ThreadsShareOneRound) {
   const auto geometry =
       Geometry::Create({{"ram0", ByteCount(uint64_t{64} * 4096 * 3000), PageSize(4096)}}).value();

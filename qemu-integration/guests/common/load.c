@@ -220,6 +220,8 @@ static void PollAsFirst(struct Worker* worker, uint64_t now) {
     worker->next_beat = now + CyclesOfUs(load, load->parameters.beat_us);
     Beat(load);
   }
+  // After the beat: the console is slower than the whole switch.
+  if (worker->epoch != worker->told_epoch) ReportSwitch(worker);
   if (now >= worker->next_input) {
     worker->next_input = now + CyclesOfUs(load, 1000);
     const int command = PlatformInput();
@@ -235,7 +237,6 @@ static void PollAsFirst(struct Worker* worker, uint64_t now) {
 static void Poll(struct Worker* worker, uint64_t now) {
   struct Load* load = worker->load;
   NotePlace(worker);
-  if (worker->index == 0 && worker->epoch != worker->told_epoch) ReportSwitch(worker);
   if (load->full_requests != worker->full_seen) {
     ++worker->full_seen;
     CheckOwnPages(worker);

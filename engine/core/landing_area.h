@@ -1,0 +1,43 @@
+// Where the bytes of a page lane land, and how they get into the guest's RAM file.
+//
+// Two ways. In place: memory is the alias, and what has landed is in the file already; it pays
+// where the alias has memory behind it (hugetlbfs, RDMA). Staged: a small buffer that stays in the
+// cache, written into the file as pages complete; it pays on tmpfs, because a write neither faults
+// nor zeroes the page it allocates.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "engine/core/geometry.h"
+#include "engine/core/units.h"
+
+namespace faultline {
+
+/// Used by one thread: the lane's. Neither call allocates, locks or waits for the network.
+class LandingArea {
+ public:
+  virtual ~LandingArea() = default;
+  [[nodiscard]] virtual const Geometry& geometry() const = 0;
+  /// Memory for all bytes of `run`. Runs are received one after the other: valid until it is
+  /// called for another one. REQUIRES: the run is requestable.
+  virtual std::span<std::byte> MemoryOf(PageRun run) = 0;
+  /// The bytes of `pages`, a part of that run, are complete in `bytes`, a part of that memory:
+  /// afterwards the file has them. False: it cannot take them (no memory left on the tmpfs).
+  virtual bool Land(PageRun pages, std::span<const std::byte> bytes) = 0;
+};
+
+/// In place.
+class AliasLanding final : public LandingArea {
+ public:
+  /// `alias` outlives the area.
+  explicit AliasLanding(const RamWindow& alias) : alias_(alias) {}
+  [[nodiscard]] const Geometry& geometry() const override { return alias_.geometry(); }
+  std::span<std::byte> MemoryOf(PageRun run) override { return alias_.BytesOf(run); }
+  bool Land(PageRun, std::span<const std::byte>) override { return true; }
+
+ private:
+  const RamWindow& alias_;
+};
+
+}  // namespace faultline
