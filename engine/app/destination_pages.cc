@@ -165,6 +165,8 @@ void DestinationPages::StopThreads() {
 }
 
 SummaryJson DestinationPages::Summary(DestinationNumbers numbers) const {
+  fault_thread_->AwaitStep();
+  for (const auto& thread : push_threads_) thread->AwaitStep();
   FaultMetrics all;
   for (const auto& metrics : metrics_) {
     all.MergeFrom(metrics->faults);

@@ -75,7 +75,7 @@ class DestinationPages {
   /// with missing pages then waits for ever and never reads wrong bytes. One thread.
   void StopThreads();
 
-  /// Exact when nothing is missing any more.
+  /// Exact when nothing is missing any more: waits for the steps that brought the last pages.
   [[nodiscard]] SummaryJson Summary(DestinationNumbers numbers) const;
 
  private:

@@ -56,6 +56,16 @@ class LaneThread {
     Ring();
   }
 
+  /// Returns when a step has ended since: what that step counted can be read. Bounded.
+  void AwaitStep() {
+    if (!thread_.joinable()) return;
+    const uint64_t before = steps_.load(std::memory_order_acquire);
+    Ring();
+    for (int i = 0; i < kAwaitStepPolls && steps_.load(std::memory_order_acquire) == before; ++i) {
+      std::this_thread::sleep_for(kAwaitStepPoll);
+    }
+  }
+
   /// The migration is over: the peer may close the lane, and that is no loss.
   void ExpectEnd() { end_expected_.store(true, std::memory_order_release); }
 
@@ -74,6 +84,9 @@ class LaneThread {
   }
 
  private:
+  static constexpr Nanos kAwaitStepPoll = std::chrono::microseconds(50);
+  static constexpr int kAwaitStepPolls = 2'000;  ///< 0.1 s
+
   void Run() {
     reactor_->Watch(mailbox_.get(), ReadyToken::kMailbox);
     while (!stopping_.load(std::memory_order_acquire) && !guest_gone()) {
@@ -81,6 +94,7 @@ class LaneThread {
       if (result == StepResult::kGuestGone) guest_gone_.store(true, std::memory_order_release);
       if (result == StepResult::kLaneLost) NoteLaneLost();
       wire_bytes_.store(loop_->wire_bytes().value(), std::memory_order_relaxed);
+      steps_.fetch_add(1, std::memory_order_release);
       if (loop_->ready().Has(ReadyToken::kMailbox)) OpenMail();
     }
     loop_->DropLane();
@@ -121,6 +135,7 @@ class LaneThread {
   std::atomic<bool> guest_gone_{false};
   std::atomic<uint64_t> lanes_lost_{0};
   std::atomic<uint64_t> wire_bytes_{0};
+  std::atomic<uint64_t> steps_{0};
   std::mutex mutex_;  ///< guards new_lane_
   tcp::UniqueFd new_lane_;
   std::thread thread_;  ///< last: it uses all of the above
