@@ -16,6 +16,7 @@ using std::chrono::seconds;
 constexpr Nanos kContTimeout = seconds(30);
 constexpr Nanos kRunTimeout = seconds(10);
 constexpr Nanos kPausedTimeout = seconds(5);
+constexpr Nanos kQuitTimeout = std::chrono::milliseconds(500);
 
 /// From 9.1 on QEMU can report why the load failed instead of exiting at once.
 constexpr int kMajorWithExitOnError = 10;
@@ -62,7 +63,8 @@ Status QemuDestination::WaitLoaded(Nanos timeout) {
 Status QemuDestination::LoadFailed(const Error& error) {
   if (error.kind == ErrorKind::kTimeout) return tl::unexpected(error);
   // Half-loaded devices are of no use: end it, as every QEMU does that was not told otherwise.
-  if (!qmp_->broken()) (void)qmp_->Execute("quit");
+  // Its main thread may sleep in a fault that nobody will answer: asked, not waited for.
+  if (!qmp_->broken()) (void)qmp_->Execute("quit", Json::object(), kQuitTimeout);
   return Fail(ErrorKind::kRefused,
               fmt::format("QEMU {} could not load the guest's devices ({}): start it with the same "
                           "machine and devices as the source; its stderr may say more",

@@ -68,6 +68,7 @@ Status DestinationPages::StartThreads(const PageLimits& limits) {
       });
   PusherLimits share;
   share.window_bytes = ByteCount(limits.window.value() / limits.streams);
+  share.pause = &push_pause_;
   share.bytes_per_second = limits.bulk_bytes_per_second / limits.streams;
   for (uint32_t stream = 0; stream < limits.streams; ++stream) {
     FAULTLINE_ASSIGN(auto reactor, MakeReactor(limits.io));

@@ -43,6 +43,7 @@ struct PageLimits {
 class DestinationPages {
  public:
   static constexpr ByteCount kPopulatePiece{64 * 1024 * 1024};
+  static constexpr Nanos kFirstInstants = std::chrono::milliseconds(20);
 
   /// Attaches to the VMM and starts the threads. `vm` outlives this.
   static Result<std::unique_ptr<DestinationPages>> Create(QemuDestination& vm, Geometry geometry,
@@ -54,6 +55,8 @@ class DestinationPages {
   void GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd socket);
   /// The source's guest is stopped: lanes may fetch.
   void Open();
+  /// The guest is about to run: the pushers leave it the first instants.
+  void MakeWay() { push_pause_.Until(clock_.Now() + kFirstInstants); }
   /// The source has nothing in `run`: it is never asked for. One thread.
   void SweepHoles(PageRun run);
   /// What the source has: there must be room for it, it is pushed first, and huge pages for it are
@@ -102,6 +105,7 @@ class DestinationPages {
   UffdPlacer placer_;
   UffdFaultSource source_;
   SequentialOrder order_;
+  PushPause push_pause_;
   std::vector<std::unique_ptr<ThreadMetrics>> metrics_;  ///< [0] the fault thread's
   ThreadMetrics sweep_metrics_;
   Landing sweep_;

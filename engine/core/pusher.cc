@@ -60,7 +60,7 @@ Pusher::Fill Pusher::PostNext() {
   const bool fits = in_flight_.value() == 0 || in_flight_ + bytes <= limits_.window_bytes;
   if (!fits || lane_->Room() == 0) return Fill::kFull;
   const Nanos now = parts_.clock.Now();
-  if (rate_.WaitFor(bytes, now) > Nanos(0)) return Fill::kPaced;
+  if (PacedFor(bytes, now) > Nanos(0)) return Fill::kPaced;
 
   const PageRun claimed = parts_.ledger.ClaimPrefix(candidate_);
   if (claimed.empty()) return Fill::kPosted;  // somebody else was faster; look at the next page
@@ -78,12 +78,16 @@ void Pusher::DropWhatIsNotAbsent() {
   }
 }
 
+Nanos Pusher::PacedFor(ByteCount bytes, Nanos now) const {
+  const Nanos paused = limits_.pause != nullptr ? limits_.pause->Left(now) : Nanos(0);
+  return std::max(paused, rate_.WaitFor(bytes, now));
+}
+
 Nanos Pusher::WaitLimit(Nanos timeout) const {
   if (lane_ != nullptr && fill_ == Fill::kPosted) return Nanos(0);  // more to propose
   Nanos limit = timeout;
   if (lane_ != nullptr && fill_ == Fill::kPaced) {
-    limit = std::min(
-        limit, rate_.WaitFor(parts_.geometry.BytesOf(candidate_), parts_.clock.Now()));
+    limit = std::min(limit, PacedFor(parts_.geometry.BytesOf(candidate_), parts_.clock.Now()));
   }
   return landing_.has_retries() ? std::min(limit, Landing::kRetryPause) : limit;
 }

@@ -16,6 +16,7 @@
 #include "engine/core/landing.h"
 #include "engine/core/page_channel.h"
 #include "engine/core/push_order.h"
+#include "engine/core/push_pause.h"
 #include "engine/core/rate_limiter.h"
 #include "engine/core/reactor.h"
 
@@ -23,7 +24,8 @@ namespace faultline {
 
 struct PusherLimits {
   ByteCount window_bytes{uint64_t{1024} * 1024};
-  uint64_t bytes_per_second = 0;  ///< 0: no limit
+  uint64_t bytes_per_second = 0;     ///< 0: no limit
+  const PushPause* pause = nullptr;  ///< outlives the pusher
 };
 
 class Pusher {
@@ -50,13 +52,14 @@ class Pusher {
   enum class Fill : uint8_t {
     kPosted = 1,  ///< another run is on its way
     kFull,        ///< the window or the lane has no room
-    kPaced,       ///< the rate limit says later
+    kPaced,       ///< the rate limit or the pause says later
     kRoundOver,   ///< the order has proposed everything
   };
   void FillWindow();
   Fill PostNext();
   void DropWhatIsNotAbsent();
   void StartNextRound();
+  [[nodiscard]] Nanos PacedFor(ByteCount bytes, Nanos now) const;
   [[nodiscard]] Nanos WaitLimit(Nanos timeout) const;
   void TakeArrivals();
 
@@ -68,7 +71,7 @@ class Pusher {
   RateLimiter rate_;
   std::unique_ptr<PageChannel> lane_;
   ByteCount closed_wire_bytes_;  ///< of the lanes that are gone
-  PageRun candidate_;  ///< what is left of the run that the order proposed
+  PageRun candidate_;            ///< what is left of the run that the order proposed
   ByteCount in_flight_;
   Fill fill_ = Fill::kPosted;
   ReadySet ready_;

@@ -76,6 +76,18 @@ TEST_F(PusherTest, AsksOnlyForWhatIsAbsent) {
               ElementsAre(Pages(3, 7), Pages(70, 58), Pages(128, 64), Pages(192, 64)));
 }
 
+TEST_F(PusherTest, APauseHoldsItBackAndSaysWhenToComeBack) {
+  PushPause pause;
+  const auto pusher = Start({ByteCount(kRunBytes), 0, &pause});
+  pause.Until(bench_.clock.Now() + kTimeout / 4);
+  pusher->Step(kTimeout);
+  EXPECT_THAT(lane_.posted, IsEmpty());
+  EXPECT_EQ(reactor_.last_timeout, kTimeout / 4);
+  bench_.clock.now += kTimeout / 4;
+  pusher->Step(kTimeout);
+  EXPECT_THAT(lane_.posted, ElementsAre(Pages(0, 64)));
+}
+
 TEST_F(PusherTest, TheRateLimitPacesRequestsAndSaysWhenToComeBack) {
   const auto pusher = Start({ByteCount(kRunBytes), kRunBytes * 1000});
   pusher->Step(kTimeout);
