@@ -131,9 +131,14 @@ Status GuestRam::CheckRoom(std::span<const PageRun> runs) const {
   for (const PageRun& run : runs) {
     if (!AllocatesAhead(run)) needed[FileOf(run).device()] += geometry().BytesOf(run);
   }
+  std::map<uint64_t, ByteCount> there;
   for (const RamFile& file : files_) {
-    const auto entry = needed.find(file.device());
-    if (entry != needed.end()) FAULTLINE_TRY(file.CheckRoom(entry->second));
+    FAULTLINE_ASSIGN(const ByteCount allocated, file.AllocatedBytes());
+    there[file.device()] += allocated;
+  }
+  for (const RamFile& file : files_) {
+    const ByteCount all = needed[file.device()];
+    FAULTLINE_TRY(file.CheckRoom(all - std::min(all, there[file.device()])));
   }
   return {};
 }

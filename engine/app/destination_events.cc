@@ -114,9 +114,11 @@ Status DestinationSession::TakeDeviceState(const Frame& frame) {
   return {};
 }
 
-/// What a page of the source holds is final from here on: the lanes may fetch.
+/// What a page of the source holds is final from here on: the lanes may fetch. The pushers leave
+/// the devices' loading, which is the blackout, the processors.
 Status DestinationSession::TakeStopped() {
   if (!AreAttached()) return NotNow(wire::FrameType::kStopped);
+  pages_->MakeWay();
   pages_->Open();
   return {};
 }

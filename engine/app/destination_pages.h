@@ -55,7 +55,7 @@ class DestinationPages {
   void GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd socket);
   /// The source's guest is stopped: lanes may fetch.
   void Open();
-  /// The guest is about to run: the pushers leave it the first instants.
+  /// The guest's devices are about to be loaded, or the guest to run: the pushers pause.
   void MakeWay() { push_pause_.Until(clock_.Now() + kFirstInstants); }
   /// The source has nothing in `run`: it is never asked for. One thread.
   void SweepHoles(PageRun run);

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 
@@ -25,7 +26,7 @@ LaneKeeper::LaneKeeper(Endpoint to, LaneIntroduction lane, MakeServer make_serve
 
 Status LaneKeeper::Open() {
   FAULTLINE_ASSIGN(Connection connection, Dial(to_, {.timeout = std::chrono::seconds(5)}));
-  FAULTLINE_TRY(Introduce(connection.socket.get(), lane_, connection.peer));
+  FAULTLINE_TRY(Greet(connection));
   {
     const std::lock_guard lock(mutex_);
     server_ended_ = false;
@@ -41,6 +42,19 @@ Status LaneKeeper::Open() {
   };
   server_ = std::make_unique<LaneServer>(std::move(connection.socket), make_server_(), options);
   return {};
+}
+
+/// A peer whose kernel accepts and whose process does not answer must not keep Stop() waiting.
+Status LaneKeeper::Greet(const Connection& connection) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return Fail(ErrorKind::kTimeout, "the lane is stopped");
+    greeting_ = connection.socket.get();
+  }
+  const Status greeted = Introduce(connection.socket.get(), lane_, connection.peer);
+  const std::lock_guard lock(mutex_);
+  greeting_ = -1;
+  return greeted;
 }
 
 void LaneKeeper::Run() {
@@ -84,6 +98,7 @@ void LaneKeeper::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    if (greeting_ >= 0) ::shutdown(greeting_, SHUT_RDWR);
     changed_.notify_all();
   }
   if (thread_.joinable()) thread_.join();

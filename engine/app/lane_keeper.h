@@ -39,6 +39,7 @@ class LaneKeeper {
 
   LaneKeeper(Endpoint to, LaneIntroduction lane, MakeServer make_server);
   Status Open();
+  Status Greet(const Connection& connection);
   void Run();
   bool Pause(Nanos duration);
   bool AwaitEnd();
@@ -53,6 +54,7 @@ class LaneKeeper {
   bool server_ended_ = false;
   bool stopping_ = false;
   uint64_t redials_ = 0;
+  int greeting_ = -1;   ///< the socket whose peer has not answered yet, for Stop() to end the wait
   std::thread thread_;  ///< last: it uses all of the above
 };
 

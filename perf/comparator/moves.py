@@ -46,6 +46,7 @@ class QemuMove:
                             for name, state in QEMU_CAPABILITIES.items()]
             guest.qmp.command("migrate-set-capabilities", {"capabilities": capabilities})
             guest.qmp.command("migrate-set-parameters", QEMU_PARAMETERS)
+        self.first_pass = config.qemu_start == "after-first-pass"
         self.uri = f"tcp:{link.address}:{link.port()}"
         destination.qmp.command("migrate-incoming", {"uri": self.uri})
 
@@ -53,6 +54,8 @@ class QemuMove:
         start = time.monotonic_ns()
         self.source.qmp.command("migrate", {"uri": self.uri})
         # At once: faultline is pure post-copy too, so no page goes before the switch for its own sake.
+        if self.first_pass:
+            self._await_first_pass()
         self.source.qmp.command("migrate-start-postcopy")
         # The destination says `completed` after its last page and its userfaultfd's end, the source
         # when the destination has said so over the return path.
@@ -61,6 +64,15 @@ class QemuMove:
         total_ms = (end - start) / 1e6
         own = self.source.qmp.command("query-migrate")
         return Moved(start, end, total_ms, total_ms, own)
+
+    def _await_first_pass(self):
+        """Until the dirty bitmap has been read a second time: all memory has gone over once."""
+
+        def passed():
+            said = self.source.qmp.command("query-migrate")
+            return said.get("ram", {}).get("dirty-sync-count", 0) > 1 or said["status"] == "completed"
+
+        wait_until(passed, self.timeout_s, "QEMU's first pass over its memory")
 
 
 class FaultlineMove:

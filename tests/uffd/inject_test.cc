@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -221,7 +223,12 @@ TEST_F(Injection, WorksOnAProcessConfinedBySeccompAndLeavesItConfined) {
 
 TEST_F(Injection, SaysThatADebuggerIsInTheWay) {
   Victim victim([] { return ::pause(); });
-  ASSERT_EQ(::ptrace(PTRACE_SEIZE, victim.pid(), nullptr, nullptr), 0);
+  // Every thread, as a debugger does: a sanitizer may have started one of its own.
+  const std::string threads = "/proc/" + std::to_string(victim.pid()) + "/task";
+  for (const auto& thread : std::filesystem::directory_iterator(threads)) {
+    const int tid = std::stoi(thread.path().filename());
+    ASSERT_EQ(::ptrace(PTRACE_SEIZE, tid, nullptr, nullptr), 0);
+  }
   const TargetProcess target = Require(TargetProcess::Open(victim.pid()));
   const auto result = InjectCall(target, {.number = SYS_getpid});
   ASSERT_FALSE(result.has_value());
