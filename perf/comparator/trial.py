@@ -12,6 +12,8 @@ from .network import Link, Loopback
 from .processes import Failure, Scope
 
 STALL_US = 20.0  # above this an access counts as a stall (EVIDENCE: the machine's own noise is below)
+# So many accesses of the guest may stall while nothing moves (usually some dozens of 131,072).
+QUIET_STALLS_MAX = 1000
 # The destination may have its firmware and devices in memory, not the guest's pages.
 EMPTY_BYTES_MAX = 64 << 20
 
@@ -117,6 +119,8 @@ def _what_is_wrong(run, errors, source, destination, beats):
         return f"corruption: {errors} pages wrong at the end; {complaints[:3]}"
     if not beats.healthy():
         return f"heartbeat: {run['beats']}"
+    if run["quiet_first"]["stalled"] > QUIET_STALLS_MAX:
+        return f"noise: {run['quiet_first']['stalled']} accesses stalled before anything moved"
     if run["destination_bytes_before"] > EMPTY_BYTES_MAX:
         return f"the destination had {run['destination_bytes_before']} bytes before the move"
     return None
