@@ -23,7 +23,8 @@ std::span<std::byte> StagedLanding::MemoryOf(PageRun run) {
 }
 
 bool StagedLanding::Land(PageRun pages, std::span<const std::byte> bytes) {
-  return LandsInPlace(pages) || ram_.Write(pages, bytes);
+  full_ = !LandsInPlace(pages) && !ram_.Write(pages, bytes);
+  return !full_;
 }
 
 }  // namespace faultline

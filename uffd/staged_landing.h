@@ -25,6 +25,7 @@ class StagedLanding final : public LandingArea {
   [[nodiscard]] const Geometry& geometry() const override { return ram_.geometry(); }
   std::span<std::byte> MemoryOf(PageRun run) override;
   bool Land(PageRun pages, std::span<const std::byte> bytes) override;
+  [[nodiscard]] bool full() const override { return full_; }
 
  private:
   StagedLanding(const GuestRam& ram, AliasMapping staging)
@@ -33,6 +34,7 @@ class StagedLanding final : public LandingArea {
 
   const GuestRam& ram_;
   AliasMapping staging_;
+  bool full_ = false;
 };
 
 }  // namespace faultline

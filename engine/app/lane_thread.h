@@ -85,6 +85,7 @@ class LaneThread {
 
  private:
   static constexpr Nanos kAwaitStepPoll = std::chrono::microseconds(50);
+  static constexpr Nanos kRoomPause = std::chrono::milliseconds(500);
   static constexpr int kAwaitStepPolls = 2'000;  ///< 0.1 s
 
   void Run() {
@@ -117,7 +118,15 @@ class LaneThread {
   void NoteLaneLost() {
     if (end_expected_.load(std::memory_order_acquire)) return;
     lanes_lost_.fetch_add(1, std::memory_order_relaxed);
+    if (area_->full()) return AwaitRoom();
     spdlog::warn("{}: the lane is lost; its pages will be asked for again", name_);
+  }
+
+  /// A pusher's only: it tries again for as long as it takes, but not as fast as it can.
+  void AwaitRoom() {
+    spdlog::error("{}: no memory left for guest RAM: make room on its tmpfs; the guest waits",
+                  name_);
+    std::this_thread::sleep_for(kRoomPause);
   }
 
   void Ring() {

@@ -25,6 +25,8 @@ class LandingArea {
   /// The bytes of `pages`, a part of that run, are complete in `bytes`, a part of that memory:
   /// afterwards the file has them. False: it cannot take them (no memory left on the tmpfs).
   virtual bool Land(PageRun pages, std::span<const std::byte> bytes) = 0;
+  /// The last Land has said false.
+  [[nodiscard]] virtual bool full() const { return false; }
 };
 
 /// In place.

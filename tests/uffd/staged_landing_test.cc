@@ -59,6 +59,11 @@ TEST_P(StagedLandingOnTmpfs, WhatHasNotLandedTakesNoMemory) {
   EXPECT_EQ(Require(ram_->file(0).AllocatedBytes()), ByteCount(0));
 }
 
+TEST_P(StagedLandingOnTmpfs, IsNotFullWhileThereIsRoom) {
+  ASSERT_TRUE(area_->Land(Pages(0, 1), area_->MemoryOf(Pages(0, 1))));
+  EXPECT_FALSE(area_->full());
+}
+
 TEST_P(StagedLandingOnTmpfs, PartsOfARunLandOneByOne) {
   const std::span<std::byte> bytes = area_->MemoryOf(Pages(1, 4));
   std::ranges::fill(bytes, std::byte(3));
