@@ -35,7 +35,7 @@ Status Populate(std::span<std::byte> piece) {
   }
   return SystemFailure(
       fmt::format("allocate {} bytes of guest RAM ahead of need (EFAULT, ENOMEM: is there room in "
-                  "the huge page pool?; EINVAL: Linux 5.14 is needed)",
+                  "the huge page pool, or on the tmpfs?; EINVAL: Linux 5.14 is needed)",
                   piece.size()),
       errno);
 }
@@ -111,9 +111,7 @@ bool GuestRam::Write(PageRun run, std::span<const std::byte> bytes) const {
   return FileOf(run).WriteAt(geometry().OffsetInRegion(run.first), bytes);
 }
 
-bool GuestRam::AllocatesAhead(PageRun run) const {
-  return FileOf(run).file_system() == RamFileSystem::kHugetlbfs;
-}
+bool GuestRam::AllocatesAhead(PageRun run) const { return FileOf(run).gives_huge_pages(); }
 
 Status GuestRam::PopulateWrite(PageRun run) const {
   std::span<std::byte> rest = window_.BytesOf(run);
@@ -129,7 +127,8 @@ Status GuestRam::PopulateWrite(PageRun run) const {
 Status GuestRam::CheckRoom(std::span<const PageRun> runs) const {
   std::map<uint64_t, ByteCount> needed;  // by tmpfs: several regions may share one
   for (const PageRun& run : runs) {
-    if (!AllocatesAhead(run)) needed[FileOf(run).device()] += geometry().BytesOf(run);
+    if (FileOf(run).file_system() == RamFileSystem::kHugetlbfs) continue;  // has a pool of its own
+    needed[FileOf(run).device()] += geometry().BytesOf(run);
   }
   std::map<uint64_t, ByteCount> there;
   for (const RamFile& file : files_) {

@@ -2,8 +2,8 @@
 //
 //   source:       RamAccess::kRead       window() to send from, Read() for what is not known to
 //                                        be present, DataRuns() for what is worth moving
-//   destination:  RamAccess::kReadWrite  Write() to land in, or window() on hugetlbfs,
-//                                        with PopulateWrite() ahead of need
+//   destination:  RamAccess::kReadWrite  Write() to land in, or window() where memory comes in
+//                                        huge pages, with PopulateWrite() ahead of need
 //
 // Threads: any, after Open. Ownership: `geometry` outlives it; do not move it while a placer or a
 // page server refers to it.
@@ -28,6 +28,7 @@ class GuestRam final : public PageReader {
 
   [[nodiscard]] const RamWindow& window() const { return window_; }
   [[nodiscard]] const RamFile& file(size_t region) const { return files_[region]; }
+  [[nodiscard]] const RamFile& FileOf(PageRun run) const;
   [[nodiscard]] size_t region_count() const { return files_.size(); }
   [[nodiscard]] const Geometry& geometry() const { return window_.geometry(); }
 
@@ -41,8 +42,9 @@ class GuestRam final : public PageReader {
 
   /// Refuses when a tmpfs has less room than `runs` (of DataRuns) may still need.
   [[nodiscard]] Status CheckRoom(std::span<const PageRun> runs) const;
-  /// Whether memory is put there ahead of need: on hugetlbfs only. On tmpfs the write that lands a
-  /// page allocates it, without zeroing it first, for less than any way of doing it in advance.
+  /// Whether memory is put there ahead of need: where it comes in huge pages. On 4 KiB tmpfs the
+  /// write that lands a page allocates it, without zeroing it first, for less than any way of
+  /// doing it in advance.
   [[nodiscard]] bool AllocatesAhead(PageRun run) const;
   /// Puts memory under the alias, so that landing does not have to. In pieces of a few MiB, so
   /// that a signal or the OOM killer is not kept waiting. What is there stays as it is.
@@ -57,7 +59,6 @@ class GuestRam final : public PageReader {
  private:
   GuestRam(int pid, const Geometry& geometry, std::vector<RamFile> files,
            std::vector<AliasMapping> aliases);
-  [[nodiscard]] const RamFile& FileOf(PageRun run) const;
 
   int pid_;
   std::vector<RamFile> files_;

@@ -15,6 +15,7 @@
 
 #include "engine/core/check.h"
 #include "uffd/proc_maps.h"
+#include "uffd/shmem_huge.h"
 #include "uffd/system_error.h"
 
 namespace faultline {
@@ -119,7 +120,9 @@ Result<RamFile> RamFile::Open(int pid, const VmRegion& region, RamAccess access)
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return SystemFailure("fstat of guest RAM", errno);
   FAULTLINE_TRY(CheckLength(region, info));
-  return RamFile(std::move(fd), region, backing->file_system, info.st_dev, access);
+  const bool huge =
+      backing->file_system == RamFileSystem::kHugetlbfs || TmpfsGivesHugePages(pid, info);
+  return RamFile(std::move(fd), region, backing->file_system, huge, info.st_dev, access);
 }
 
 Result<PageSize> RamFile::PageSizeOfMapping(int pid, VmmAddr start) {

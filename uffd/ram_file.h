@@ -41,6 +41,9 @@ class RamFile {
   [[nodiscard]] const VmRegion& region() const { return region_; }
   [[nodiscard]] RamFileSystem file_system() const { return file_system_; }
   [[nodiscard]] RamAccess access() const { return access_; }
+  /// Its memory comes in huge pages: hugetlbfs, or a tmpfs that gives them. There it is cheap to
+  /// allocate ahead of need, and landing in place needs nothing more.
+  [[nodiscard]] bool gives_huge_pages() const { return gives_huge_pages_; }
   /// What the file occupies, all of it: for reports and for the tests of sparseness.
   [[nodiscard]] Result<ByteCount> AllocatedBytes() const;
 
@@ -63,17 +66,19 @@ class RamFile {
   [[nodiscard]] Status VisitData(const std::function<void(ByteExtent)>& visit) const;
 
  private:
-  RamFile(UniqueFd fd, VmRegion region, RamFileSystem file_system, uint64_t device,
-          RamAccess access)
+  RamFile(UniqueFd fd, VmRegion region, RamFileSystem file_system, bool gives_huge_pages,
+          uint64_t device, RamAccess access)
       : fd_(std::move(fd)),
         region_(std::move(region)),
         file_system_(file_system),
+        gives_huge_pages_(gives_huge_pages),
         device_(device),
         access_(access) {}
 
   UniqueFd fd_;
   VmRegion region_;
   RamFileSystem file_system_;
+  bool gives_huge_pages_;
   uint64_t device_;
   RamAccess access_;
 };

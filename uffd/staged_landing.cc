@@ -11,15 +11,19 @@ Result<std::unique_ptr<StagedLanding>> StagedLanding::Create(const GuestRam& ram
   return std::unique_ptr<StagedLanding>(new StagedLanding(ram, std::move(staging)));
 }
 
-bool StagedLanding::LandsInPlace(PageRun run) const {
-  const size_t region = ram_.geometry().RegionOf(run.first);
-  return ram_.file(region).file_system() == RamFileSystem::kHugetlbfs;
-}
+bool StagedLanding::LandsInPlace(PageRun run) const { return ram_.AllocatesAhead(run); }
 
 std::span<std::byte> StagedLanding::MemoryOf(PageRun run) {
+  last_ = run;
   if (LandsInPlace(run)) return ram_.window().BytesOf(run);
   return {reinterpret_cast<std::byte*>(staging_.base().value()),
           ram_.geometry().BytesOf(run).value()};
+}
+
+// In place it is the receive that fails (EFAULT), and nobody says why.
+bool StagedLanding::full() const {
+  const ByteCount needed = ram_.geometry().BytesOf(last_);
+  return full_ || (LandsInPlace(last_) && !ram_.FileOf(last_).CheckRoom(needed).has_value());
 }
 
 bool StagedLanding::Land(PageRun pages, std::span<const std::byte> bytes) {

@@ -47,6 +47,7 @@ DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, Gue
       placer_(attachment_.uffd(), map_, ram_),
       source_(attachment_.uffd(), map_, attachment_.process().pidfd()),
       order_(*geometry_),
+      memory_ahead_(ram_, push_pause_, clock_),
       sweep_(PartsFor(sweep_metrics_)) {}
 
 DestinationPages::~DestinationPages() { StopThreads(); }
@@ -109,9 +110,15 @@ Status DestinationPages::Expect(std::span<const PageRun> runs,
                                 const std::function<Status()>& on_piece) {
   FAULTLINE_TRY(ram_.CheckRoom(runs));
   order_.PutFirst(runs);
+  std::vector<PageRun> huge;
   for (const PageRun& run : runs) {
-    if (ram_.AllocatesAhead(run)) FAULTLINE_TRY(Populate(run, on_piece));
+    if (ram_.FileOf(run).file_system() == RamFileSystem::kHugetlbfs) {
+      FAULTLINE_TRY(Populate(run, on_piece));
+    } else if (ram_.AllocatesAhead(run)) {
+      huge.push_back(run);
+    }
   }
+  memory_ahead_.Start(std::move(huge));
   return {};
 }
 
@@ -161,6 +168,7 @@ Status DestinationPages::Detach() {
 }
 
 void DestinationPages::StopThreads() {
+  memory_ahead_.Stop();
   for (const auto& thread : push_threads_) thread->Stop();
   if (fault_thread_) fault_thread_->Stop();
 }

@@ -18,6 +18,7 @@
 #include "engine/app/attachment.h"
 #include "engine/app/lane_thread.h"
 #include "engine/app/ledger_file.h"
+#include "engine/app/memory_ahead.h"
 #include "engine/app/monotonic_clock.h"
 #include "engine/app/options.h"
 #include "engine/app/summary.h"
@@ -59,10 +60,11 @@ class DestinationPages {
   void MakeWay() { push_pause_.Until(clock_.Now() + kFirstInstants); }
   /// The source has nothing in `run`: it is never asked for. One thread.
   void SweepHoles(PageRun run);
-  /// What the source has: there must be room for it, it is pushed first, and huge pages for it are
-  /// allocated ahead of need. `on_piece` runs after each kPopulatePiece at the latest, however
-  /// long the runs: for signs of life, and to stop with its error. Once, before Open(); `runs` as
-  /// SequentialOrder::PutFirst wants them.
+  /// What the source has: there must be room for it, it is pushed first, and memory for it that
+  /// comes in huge pages is allocated ahead of need: hugetlbfs before this returns (afterwards its
+  /// pool could be empty), tmpfs while the hand-over and the pushers go on. `on_piece` runs after
+  /// each kPopulatePiece at the latest, however long the runs: for signs of life, and to stop with
+  /// its error. Once, before Open(); `runs` as SequentialOrder::PutFirst wants them.
   Status Expect(std::span<const PageRun> runs, const std::function<Status()>& on_piece);
 
   [[nodiscard]] const Geometry& geometry() const { return *geometry_; }
@@ -90,6 +92,8 @@ class DestinationPages {
   DestinationPages(std::unique_ptr<const Geometry> geometry, GuestRam ram, VmmMap map,
                    Attachment attachment, LedgerFile ledger_file);
   Status StartThreads(const PageLimits& limits);
+  /// hugetlbfs: what turns out to be zero gives its memory back, hence the touched mark. tmpfs
+  /// needs none: a hole in a huge folio frees nothing and splits it, and it reads as zero as it is.
   Status Populate(PageRun rest, const std::function<Status()>& on_piece);
   Landing::Parts PartsFor(ThreadMetrics& metrics);
 
@@ -106,6 +110,7 @@ class DestinationPages {
   UffdFaultSource source_;
   SequentialOrder order_;
   PushPause push_pause_;
+  MemoryAhead memory_ahead_;
   std::vector<std::unique_ptr<ThreadMetrics>> metrics_;  ///< [0] the fault thread's
   ThreadMetrics sweep_metrics_;
   Landing sweep_;

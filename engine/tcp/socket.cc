@@ -27,6 +27,19 @@ bool SetOption(int fd, int level, int name, int value) {
   return ::setsockopt(fd, level, name, &value, sizeof value) == 0;
 }
 
+/// Near by, what is in flight is bounded by our own window, and nothing is gained by a congestion
+/// control that paces (bbr): its timers cost processor time and every demand fetch waits for one.
+/// Far away the system's choice stays. Not available: it stays as well.
+void AvoidPacingNearby(int fd) {
+  constexpr uint32_t kNearbyUs = 5'000;
+  constexpr std::string_view kUnpaced = "cubic";
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return;
+  if (info.tcpi_rtt > kNearbyUs) return;
+  (void)::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, kUnpaced.data(), kUnpaced.size());
+}
+
 void SetBlocking(int fd, bool blocking) {
   const int flags = ::fcntl(fd, F_GETFL);
   ::fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
@@ -154,6 +167,7 @@ Status PrepareConnection(int fd, Nanos silence_max) {
   const int silence_ms = static_cast<int>(std::clamp<int64_t>(
       std::chrono::ceil<std::chrono::milliseconds>(silence_max).count(), 1, 3'600'000));
   SetBlocking(fd, true);
+  AvoidPacingNearby(fd);
   // The user timeout ends a connection with unacknowledged data, and overrides the count of
   // keepalive probes on an idle one (tcp(7)): both end after about silence_max.
   const bool ok = SetOption(fd, IPPROTO_TCP, TCP_NODELAY, 1) &&

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 
-from . import metrics, noise
+from . import metrics, noise, warm
 from .cpu import GuestCpu
 from .guest import Guest, start_sink
 from .moves import MOVES
@@ -61,6 +61,7 @@ def _measure(config, contender, scope, folder, run):
     move = MOVES[contender.mover](scope, config, folder, source, destination, link)
     time.sleep(max(0.0, settled - time.monotonic()))
     run["destination_bytes_before"] = destination.ram_bytes()
+    warm.memory(config.guest_mib << 20)
     cpu = GuestCpu((source, destination))
     moved = move.run()
     all_s, guest_s = cpu.since()

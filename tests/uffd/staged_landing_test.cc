@@ -50,8 +50,7 @@ TEST_P(StagedLandingOn, WhatHasLandedIsInTheGuestsFileAndNothingElseHasChanged) 
 }
 
 class StagedLandingOnTmpfs : public StagedLandingOn {};
-INSTANTIATE_TEST_SUITE_P(Each, StagedLandingOnTmpfs,
-                         ::testing::Values(BackingKind::kTmpfs, BackingKind::kHugeTmpfs),
+INSTANTIATE_TEST_SUITE_P(Each, StagedLandingOnTmpfs, ::testing::Values(BackingKind::kTmpfs),
                          [](const auto& test) { return NameOf(test.param); });
 
 TEST_P(StagedLandingOnTmpfs, WhatHasNotLandedTakesNoMemory) {
@@ -61,6 +60,17 @@ TEST_P(StagedLandingOnTmpfs, WhatHasNotLandedTakesNoMemory) {
 
 TEST_P(StagedLandingOnTmpfs, IsNotFullWhileThereIsRoom) {
   ASSERT_TRUE(area_->Land(Pages(0, 1), area_->MemoryOf(Pages(0, 1))));
+  EXPECT_FALSE(area_->full());
+}
+
+class StagedLandingOnHugePages : public StagedLandingOn {};
+INSTANTIATE_TEST_SUITE_P(Each, StagedLandingOnHugePages,
+                         ::testing::Values(BackingKind::kHugeTmpfs, BackingKind::kHugetlbfs),
+                         [](const auto& test) { return NameOf(test.param); });
+
+TEST_P(StagedLandingOnHugePages, LandsInPlace) {
+  const PageRun page = Pages(2, 1);
+  EXPECT_EQ(area_->MemoryOf(page).data(), ram_->window().BytesOf(page).data());
   EXPECT_FALSE(area_->full());
 }
 
