@@ -102,6 +102,13 @@ void CheckPages(const RamBackend& backend, Findings& findings) {
                                "mount -o remount,huge=advise the tmpfs of {}, or use hugetlbfs",
                                backend.id, backend.mem_path));
   }
+  constexpr uint64_t kHugePageBytes = uint64_t{2} << 20;
+  const MappedFile& mapping = *backend.mapping;
+  if (huge && (mapping.base.value() - mapping.file_offset.value()) % kHugePageBytes != 0) {
+    Warn(findings, fmt::format("guest RAM '{}' lies where no huge page can be mapped, which costs "
+                               "the guest speed: add align=2M to its -object memory-backend-file",
+                               backend.id));
+  }
 }
 
 void CheckEmpty(const RamBackend& backend, Findings& findings) {

@@ -27,6 +27,7 @@
 #include "engine/core/wire.h"
 #include "engine/tcp/tcp_reactor.h"
 #include "uffd/guest_ram.h"
+#include "uffd/huge_collapse.h"
 #include "uffd/staged_landing.h"
 #include "uffd/uffd_fault_source.h"
 #include "uffd/uffd_placer.h"
@@ -79,6 +80,11 @@ class DestinationPages {
   /// Ends the threads and their lanes. Without Detach, QEMU's userfaultfd stays registered: a guest
   /// with missing pages then waits for ever and never reads wrong bytes. One thread.
   void StopThreads();
+  /// Afterwards: what has arrived in small pages is mapped by huge ones, until `stop` says so or
+  /// the time is up. `regions` of RegionsForHugePages. REQUIRES: Detach, StopThreads.
+  CollapseReport Collapse(std::vector<size_t> regions, const std::function<bool()>& stop) const {
+    return HugeCollapse(attachment_.process(), ram_, std::move(regions)).Run({}, stop);
+  }
 
   /// Exact when nothing is missing any more: waits for the steps that brought the last pages.
   [[nodiscard]] SummaryJson Summary(DestinationNumbers numbers) const;

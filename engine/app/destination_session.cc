@@ -52,11 +52,9 @@ ExitCode DestinationSession::Run() {
   if (const Status prepared = Prepare(); !prepared.has_value()) return GiveUp(prepared.error());
   if (const Status done = HandOver(); !done.has_value()) return GiveUp(done.error());
   if (const Status done = Release(); !done.has_value()) spdlog::warn("{}", done.error().message);
-  if (const Status written = WriteSummary(options_.common.json_path, summary_);
-      !written.has_value()) {
-    spdlog::error("{}", written.error().message);
-  }
+  WriteSummaryFile();
   progress_.Step(DescribeSummary(summary_));
+  Afterwards();
   return ExitCode::kDone;
 }
 
@@ -117,6 +115,10 @@ Status DestinationSession::AttachPages() {
                           .window = options_.window,
                           .bulk_bytes_per_second = hello_->bulk_bytes_per_second,
                           .streams = hello_->bulk_streams};
+  // Now, while next to nothing is mapped: the kernel walks all that is for the answer.
+  if (auto regions = RegionsForHugePages(vm_.description()); regions.has_value()) {
+    huge_regions_ = *std::move(regions);
+  }
   FAULTLINE_ASSIGN(auto pages, DestinationPages::Create(vm_, hello_->geometry,
                                                         options_.common.state_dir, limits));
   sweep_ = std::make_unique<HoleSweep>(*pages);
@@ -235,6 +237,22 @@ Status DestinationSession::Release() {
               "every page is here, but the source did not say farewell: its numbers are missing");
 }
 
+/// The migration is over, and nobody waits for this: the guest only runs faster afterwards.
+void DestinationSession::Afterwards() {
+  if (huge_regions_.empty()) return;
+  acceptor_->Stop();
+  pages_->StopThreads();
+  const CollapseReport report = pages_->Collapse(huge_regions_, [] { return Interrupted(); });
+  summary_["afterwards"] = AfterwardsPart(report);
+  WriteSummaryFile();
+  progress_.Step(DescribeAfterwards(report));
+}
+
+void DestinationSession::WriteSummaryFile() const {
+  const Status written = WriteSummary(options_.common.json_path, summary_);
+  if (!written.has_value()) spdlog::error("{}", written.error().message);
+}
+
 ExitCode DestinationSession::GiveUp(const Error& error) {
   const bool ran = MayHaveRun(phase());
   const bool loaded = phase() == DestinationPhase::kLoaded || ran;
@@ -258,7 +276,7 @@ ExitCode DestinationSession::GiveUp(const Error& error) {
                 fresh || ran ? "" : "; end this QEMU, it holds no guest that may run");
   summary_ = MergeSummary({{"result", loaded ? "paused" : "failed"}},
                           pages_ ? pages_->Summary(numbers_) : SummaryJson::object());
-  static_cast<void>(WriteSummary(options_.common.json_path, summary_));
+  WriteSummaryFile();
   return loaded ? ExitCode::kPaused : ExitCode::kNothingChanged;
 }
 

@@ -47,6 +47,7 @@ class DestinationSession {
   Status RunGuest();
   Status AwaitPages();
   Status Release();
+  void Afterwards();
 
   Status Prepare();
   Status HandOver();
@@ -55,6 +56,7 @@ class DestinationSession {
   Status CheckGuest() const;
   void ForgetSource(const Error& error);
   void ReportProgress();
+  void WriteSummaryFile() const;
 
   // On the acceptor's thread.
   wire::PreambleStatus Judge(const LaneIntroduction& introduction);
@@ -83,7 +85,8 @@ class DestinationSession {
   std::optional<wire::Hello> hello_;
   DestinationNumbers numbers_;
   SummaryJson summary_;
-  std::vector<PageRun> extents_;  ///< the control link's thread's until ExtentsDone
+  std::vector<size_t> huge_regions_;  ///< those that the kernel would map by huge pages
+  std::vector<PageRun> extents_;      ///< the control link's thread's until ExtentsDone
   Inbox inbox_;
 
   std::mutex mutex_;  ///< guards the migration's identity, and the making of pages_

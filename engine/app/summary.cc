@@ -83,6 +83,13 @@ SummaryJson SourcePart(const SourceNumbers& numbers) {
           {"cpu_s", ProcessCpuSeconds()}};
 }
 
+SummaryJson AfterwardsPart(const CollapseReport& report) {
+  return {{"huge_bytes", report.huge.value()},
+          {"left_bytes", report.left.value()},
+          {"collapse_ms", Millis(report.took)},
+          {"longest_ms", Millis(report.longest)}};
+}
+
 SummaryJson MergeSummary(const SummaryJson& source, const SummaryJson& destination) {
   SummaryJson merged = {{"result", Word(source, "result", "paused")},
                         {"mode", "post-copy"},
@@ -126,6 +133,11 @@ std::string DescribeSummary(const SummaryJson& summary) {
       Number(faults, "already_held") + Number(faults, "again"), Number(latency, "p50"),
       Number(latency, "p90"), Number(latency, "p99"), Number(latency, "p999"),
       Number(latency, "max"), Number(cpu, "source"), Number(cpu, "destination"));
+}
+
+std::string DescribeAfterwards(const CollapseReport& report) {
+  return fmt::format("  huge     {} MiB mapped by huge pages in {:.0f} ms, {} MiB left",
+                     report.huge.value() >> 20, Millis(report.took), report.left.value() >> 20);
 }
 
 Status WriteSummary(const std::string& path, const SummaryJson& summary) {

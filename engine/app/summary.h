@@ -13,6 +13,7 @@
 #include "engine/core/metrics.h"
 #include "engine/core/result.h"
 #include "engine/core/units.h"
+#include "uffd/huge_collapse.h"
 
 namespace faultline {
 
@@ -41,6 +42,8 @@ struct SourceNumbers {
 
 SummaryJson DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faults);
 SummaryJson SourcePart(const SourceNumbers& numbers);
+/// What `receive` did after the migration: in its own file only, the source does not wait for it.
+SummaryJson AfterwardsPart(const CollapseReport& report);
 
 /// The contract's object from both parts; either may be empty where the peer never sent its own.
 SummaryJson MergeSummary(const SummaryJson& source, const SummaryJson& destination);
@@ -50,6 +53,7 @@ SummaryJson ParseSummary(std::span<const std::byte> body);
 
 /// What a person wants to know, a few lines.
 std::string DescribeSummary(const SummaryJson& summary);
+std::string DescribeAfterwards(const CollapseReport& report);
 
 /// Writes the object, whole or not at all (a new file, then a rename). Empty path: nothing to do.
 Status WriteSummary(const std::string& path, const SummaryJson& summary);

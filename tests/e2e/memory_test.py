@@ -86,3 +86,19 @@ def the_total_follows_touched_memory_not_the_guests_size(site):
         move.destination.end()
     print(f"total {totals[256]:.0f} ms of 256 MiB, {totals[2048]:.0f} ms of 2048 MiB")
     require(totals[2048] < 2 * totals[256] + 100, f"eight times the size, the same touch: {totals}")
+
+
+@scenario()
+def a_guest_on_huge_pages_has_them_again_after_the_move(site):
+    """Placed 4 KiB by 4 KiB; collapsed when nothing is missing and the source has been let go."""
+    move = Move(site, Machine(ram=((256, "hugetmpfs"),)))
+    move.ready(settle=1.0)
+    before = move.source.huge_mapped()
+    require(before >= 128 * MIB, f"the source has {before / MIB:.0f} MiB on huge pages")
+    move.go()
+    ours, theirs = move.last_transfer.summary("receive"), move.summary
+    after = move.destination.huge_mapped()
+    print(f"{before / MIB:.0f} MiB huge before, {after / MIB:.0f} MiB after, afterwards {ours['afterwards']}")
+    require(after >= 0.95 * before, "the guest's memory is not mapped huge again")
+    require(ours["afterwards"]["huge_bytes"] <= after, "more is reported than there is")
+    require("afterwards" not in theirs, "the source has waited for what is not its business")

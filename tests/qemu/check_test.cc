@@ -180,6 +180,14 @@ TEST(Check, SmallPagesAreAWarningThatSaysHowToGetLargeOnes) {
   EXPECT_THAT(Warnings(facts), HasSubstr("remount,huge=advise"));
 }
 
+TEST(Check, RamWhereNoHugePageCanBeMappedIsAWarning) {
+  QemuFacts facts = GoodSource();
+  facts.backends[0].mapping->base = VmmAddr(kGib + 4096);
+  EXPECT_THAT(Warnings(facts), HasSubstr("align=2M"));
+  facts.backends[0].mapping->file_offset = ByteCount(4096);
+  EXPECT_THAT(Warnings(facts), Not(HasSubstr("align=2M")));
+}
+
 TEST(Check, FreePageReportingIsAWarning) {
   QemuFacts facts = GoodSource();
   facts.free_page_reporting = true;

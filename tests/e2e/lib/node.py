@@ -178,6 +178,11 @@ class Node:
                     found.append(mapping)
         return found
 
+    def huge_mapped(self):
+        """Bytes of guest RAM on tmpfs that are mapped by huge pages (ShmemPmdMapped, proc(5))."""
+        with open(f"/proc/{self.pid}/smaps", encoding="utf-8") as smaps:
+            return sum(int(line.split()[1]) << 10 for line in smaps if line.startswith("ShmemPmdMapped:"))
+
     # -- what its guest says -----------------------------------------------------------------
 
     def lap(self):
