@@ -11,6 +11,12 @@ namespace faultline {
 
 namespace {
 
+/// Both are advice: without them a core dump is larger and a fork slower.
+void Advise(void* base, ByteCount length) {
+  (void)::madvise(base, length.value(), MADV_DONTDUMP);
+  (void)::madvise(base, length.value(), MADV_DONTFORK);
+}
+
 Result<HostAddr> Map(ByteCount length, int protection, int flags, int fd, ByteCount offset) {
   void* base =
       ::mmap(nullptr, length.value(), protection, flags, fd, static_cast<off_t>(offset.value()));
@@ -19,20 +25,22 @@ Result<HostAddr> Map(ByteCount length, int protection, int flags, int fd, ByteCo
         fmt::format("map {} bytes (guest RAM or room for it) into the engine", length.value()),
         errno);
   }
-  // Both are advice: without them a core dump is larger and a fork slower.
-  (void)::madvise(base, length.value(), MADV_DONTDUMP);
-  (void)::madvise(base, length.value(), MADV_DONTFORK);
+  Advise(base, length);
   return HostAddr(reinterpret_cast<uint64_t>(base));
 }
+
+int ProtectionOf(const RamFile& file) {
+  return file.access() == RamAccess::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
+}
+
+constexpr int kAliasFlags = MAP_SHARED | MAP_NORESERVE;
 
 }  // namespace
 
 Result<AliasMapping> AliasMapping::OfFile(const RamFile& file) {
   const VmRegion& region = file.region();
-  const int protection = file.access() == RamAccess::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
-  FAULTLINE_ASSIGN(const HostAddr base,
-                   Map(region.shape.length, protection, MAP_SHARED | MAP_NORESERVE, file.fd(),
-                       region.file_offset));
+  FAULTLINE_ASSIGN(const HostAddr base, Map(region.shape.length, ProtectionOf(file), kAliasFlags,
+                                            file.fd(), region.file_offset));
   return AliasMapping(base, region.shape.length);
 }
 
@@ -41,6 +49,18 @@ Result<AliasMapping> AliasMapping::Anonymous(ByteCount length) {
                    Map(length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                        -1, ByteCount(0)));
   return AliasMapping(base, length);
+}
+
+/// The same bytes of the same file, mapped over themselves: for a thread that touches them there is
+/// always one mapping or the other.
+bool AliasMapping::DropPageTables(const RamFile& file, ByteExtent extent) const {
+  void* const at = reinterpret_cast<void*>((base_ + extent.offset).value());
+  const auto offset = static_cast<off_t>((file.region().file_offset + extent.offset).value());
+  const void* mapped = ::mmap(at, extent.length.value(), ProtectionOf(file),
+                              kAliasFlags | MAP_FIXED, file.fd(), offset);
+  if (mapped != at) return false;
+  Advise(at, extent.length);  // and with equal advice the kernel joins it with its neighbours
+  return true;
 }
 
 AliasMapping& AliasMapping::operator=(AliasMapping&& other) noexcept {

@@ -30,6 +30,11 @@ class AliasMapping {
   AliasMapping& operator=(const AliasMapping&) = delete;
   ~AliasMapping();
 
+  /// Gives back the page tables of `extent`; the file keeps what it holds, and threads may go on
+  /// using the mapping meanwhile. MADV_DONTNEED would empty the tables, but until Linux 6.14 not
+  /// free them. False: the kernel would not, and nothing has changed. REQUIRES: made OfFile(file).
+  [[nodiscard]] bool DropPageTables(const RamFile& file, ByteExtent extent) const;
+
   [[nodiscard]] HostAddr base() const { return base_; }
   [[nodiscard]] ByteCount length() const { return length_; }
 

@@ -142,9 +142,9 @@ Status GuestRam::CheckRoom(std::span<const PageRun> runs) const {
   return {};
 }
 
-void GuestRam::DropPageTables(PageRun run) const {
-  const std::span<std::byte> bytes = window_.BytesOf(run);
-  FAULTLINE_CHECK(::madvise(bytes.data(), bytes.size(), MADV_DONTNEED) == 0);
+bool GuestRam::DropPageTables(PageRun run) const {
+  const size_t region = geometry().RegionOf(run.first);
+  return aliases_[region].DropPageTables(files_[region], ExtentOf(run));
 }
 
 void MarkPresent(std::span<const PageRun> runs, PresenceMap& presence) {

@@ -49,9 +49,9 @@ class GuestRam final : public PageReader {
   /// Puts memory under the alias, so that landing does not have to. In pieces of a few MiB, so
   /// that a signal or the OOM killer is not kept waiting. What is there stays as it is.
   [[nodiscard]] Status PopulateWrite(PageRun run) const;
-  /// Takes the pages out of our page tables (not out of the file): they may then be put into
-  /// huge ones, and cost nothing at exit.
-  void DropPageTables(PageRun run) const;
+  /// Gives back the page tables of our mapping of `run`, a part of one region; the file is not
+  /// touched. False: the kernel would not.
+  [[nodiscard]] bool DropPageTables(PageRun run) const;
 
   /// Where the run lies in its region's file.
   [[nodiscard]] ByteExtent ExtentOf(PageRun run) const;

@@ -40,6 +40,7 @@ DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, Gue
                                    VmmMap map, Attachment attachment, LedgerFile ledger_file)
     : geometry_(std::move(geometry)),
       ram_(std::move(ram)),
+      page_tables_(ram_),
       map_(std::move(map)),
       attachment_(std::move(attachment)),
       ledger_file_(std::move(ledger_file)),

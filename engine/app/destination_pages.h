@@ -28,6 +28,7 @@
 #include "engine/tcp/tcp_reactor.h"
 #include "uffd/guest_ram.h"
 #include "uffd/huge_collapse.h"
+#include "uffd/page_table_keeper.h"
 #include "uffd/staged_landing.h"
 #include "uffd/uffd_fault_source.h"
 #include "uffd/uffd_placer.h"
@@ -106,6 +107,7 @@ class DestinationPages {
   // In the order in which each needs the ones before it.
   const std::unique_ptr<const Geometry> geometry_;
   GuestRam ram_;
+  PageTableKeeper page_tables_;
   VmmMap map_;
   Attachment attachment_;
   LedgerFile ledger_file_;

@@ -139,6 +139,7 @@ Status DestinationSession::MakeRoom() {
     ReportProgress();
     return CheckAlive();
   }));
+  extents_ = {};
   FAULTLINE_ASSIGN(const tcp::UniqueFd qemus, device_stream_.Open(*link_));
   FAULTLINE_TRY(vm_.StartDeviceState(qemus.get()));
   progress_.Step("ready");

@@ -77,6 +77,7 @@ Status SourceSession::OpenRam() {
   geometry_ = std::make_unique<const Geometry>(std::move(geometry));
   FAULTLINE_ASSIGN(GuestRam ram, GuestRam::Open(*geometry_, vm_.description(), RamAccess::kRead));
   ram_.emplace(std::move(ram));
+  page_tables_.emplace(*ram_);
   FAULTLINE_ASSIGN(extents_, ram_->DataRuns());
   presence_ = std::make_unique<PresenceMap>(geometry_->page_count());
   MarkPresent(extents_, *presence_);
@@ -113,6 +114,7 @@ Status SourceSession::OpenLanes() {
 /// What the guest has in memory now: the destination makes room for it while the guest runs.
 Status SourceSession::SendExtents() {
   FAULTLINE_TRY(SendRuns(wire::FrameType::kExtents, extents_));
+  extents_ = {};
   FAULTLINE_TRY(link_->Send(wire::FrameType::kExtentsDone));
   heard_at_.store(clock_.Now().count());
   while (true) {

@@ -27,6 +27,7 @@
 #include "engine/core/wire_codec.h"
 #include "qemu-integration/qemu_vm.h"
 #include "uffd/guest_ram.h"
+#include "uffd/page_table_keeper.h"
 
 namespace faultline {
 
@@ -85,8 +86,9 @@ class SourceSession {
 
   std::unique_ptr<const Geometry> geometry_;
   std::optional<GuestRam> ram_;
+  std::optional<PageTableKeeper> page_tables_;
   std::unique_ptr<PresenceMap> presence_;
-  std::vector<PageRun> extents_;
+  std::vector<PageRun> extents_;  ///< until they are sent
   Inbox inbox_;
   std::vector<std::unique_ptr<LaneKeeper>> lanes_;
   std::unique_ptr<ControlLink> link_;

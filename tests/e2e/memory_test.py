@@ -1,7 +1,9 @@
 """Every kind of guest RAM that can be moved, and the promise that a sparse guest stays sparse."""
 
+import contextlib
 import os
 import pwd
+import time
 
 from lib.move import Move, require
 from lib.node import Machine
@@ -102,3 +104,37 @@ def a_guest_on_huge_pages_has_them_again_after_the_move(site):
     require(after >= 0.95 * before, "the guest's memory is not mapped huge again")
     require(ours["afterwards"]["huge_bytes"] <= after, "more is reported than there is")
     require("afterwards" not in theirs, "the source has waited for what is not its business")
+
+
+def engine_bytes(pid):
+    """What an engine takes for itself: private memory and page tables (proc(5))."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+        fields = dict(line.split(":", 1) for line in status)
+    return {name: int(fields[name].split()[0]) << 10 for name in ("RssAnon", "VmPTE") if name in fields}
+
+
+@scenario()
+def neither_engine_grows_with_the_guest(site):
+    """Its own memory, its page tables and the ledger: below 64 MiB and a thousandth of the guest."""
+    move = Move(site, Machine(ram=((1024, "tmpfs"),), append="pattern=random"))
+    move.ready(settle=1.0)
+    transfer = move.transfer()
+    transfer.start()
+    most, samples = {}, 0
+    while transfer.migrate.status is None:
+        for side, child in (("receive", transfer.receive), ("migrate", transfer.migrate)):
+            with contextlib.suppress(OSError):
+                now = engine_bytes(child.pid)
+                if sum(now.values()) > sum(most.get(side, {}).values()):
+                    most[side] = now
+                samples += 1
+        time.sleep(0.005)
+    require(transfer.wait() == (0, 0), transfer.logs())
+    ledger = move.machine.mib * MIB // 4096
+    print(f"{samples} samples", {side: {name: f"{size / MIB:.1f} MiB" for name, size in sizes.items()}
+                                 for side, sizes in most.items()}, f"ledger {ledger / MIB:.2f} MiB")
+    require(samples >= 40, "too few samples")
+    bound = 64 * MIB + move.machine.mib * MIB // 1000
+    for side, sizes in most.items():
+        require(sum(sizes.values()) + ledger < bound, f"{side} takes {sizes}, the ledger {ledger}")
+    require(not move.destination.check_guest(), "the guest found corruption")
