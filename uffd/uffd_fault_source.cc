@@ -24,8 +24,9 @@ bool RunBefore(const PageRun& left, const PageRun& right) { return left.first < 
 
 }  // namespace
 
-UffdFaultSource::UffdFaultSource(const UserfaultFd& uffd, const VmmMap& map, int pidfd)
-    : uffd_(uffd), map_(map), pidfd_(pidfd) {
+UffdFaultSource::UffdFaultSource(const UserfaultFd& uffd, const VmmMap& map, int pidfd,
+                                 CoreFollower* follower)
+    : uffd_(uffd), map_(map), pidfd_(pidfd), follower_(follower) {
   removed_.reserve(kBatchMax * map.geometry().region_count());
 }
 
@@ -71,7 +72,9 @@ void UffdFaultSource::TakeFault(const uffd_msg& message) {
   const auto page = map_.PageOf(VmmAddr(message.arg.pagefault.address));
   if (!page) return Count(counters_.faults_outside);
   Count(counters_.faults);
-  faults_[fault_count_++] = {*page, static_cast<int32_t>(message.arg.pagefault.feat.ptid)};
+  const auto thread = static_cast<int32_t>(message.arg.pagefault.feat.ptid);
+  if (follower_ != nullptr) follower_->NoteFault(thread);
+  faults_[fault_count_++] = {*page, thread};
 }
 
 /// Whole pages inside [start, end), region by region: a page that is given up in part (which the

@@ -21,6 +21,7 @@
 
 #include "engine/core/fault_source.h"
 #include "engine/core/geometry.h"
+#include "uffd/core_follower.h"
 #include "uffd/uffd_abi.h"
 #include "uffd/userfault_fd.h"
 
@@ -40,9 +41,11 @@ class UffdFaultSource final : public FaultSource {
     std::atomic<uint64_t> others{0};
   };
 
-  /// Both outlive the source. `pidfd` tells the guest's end (a userfaultfd does not); it stays
-  /// the caller's; -1 if there is none (one's own process).
-  UffdFaultSource(const UserfaultFd& uffd, const VmmMap& map, int pidfd);
+  /// All outlive the source. `pidfd` tells the guest's end (a userfaultfd does not); it stays
+  /// the caller's; -1 if there is none (one's own process). `follower`: moves the thread that
+  /// reads; nullptr: it stays where it is.
+  UffdFaultSource(const UserfaultFd& uffd, const VmmMap& map, int pidfd,
+                  CoreFollower* follower = nullptr);
 
   FaultBatch Read() override;
   [[nodiscard]] int WaitFd() const override { return uffd_.fd(); }
@@ -62,6 +65,7 @@ class UffdFaultSource final : public FaultSource {
   const UserfaultFd& uffd_;
   const VmmMap& map_;
   const int pidfd_;
+  CoreFollower* const follower_;
   std::array<uffd_msg, kBatchMax> messages_{};
   std::array<Fault, kBatchMax> faults_{};
   size_t fault_count_ = 0;

@@ -46,7 +46,8 @@ DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, Gue
       ledger_file_(std::move(ledger_file)),
       ledger_(ledger_file_.cells()),
       placer_(attachment_.uffd(), map_, ram_),
-      source_(attachment_.uffd(), map_, attachment_.process().pidfd()),
+      follower_(attachment_.process().pid()),
+      source_(attachment_.uffd(), map_, attachment_.process().pidfd(), &follower_),
       order_(*geometry_),
       memory_ahead_(ram_, push_pause_, clock_),
       sweep_(PartsFor(sweep_metrics_)) {}

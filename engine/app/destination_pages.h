@@ -26,6 +26,7 @@
 #include "engine/core/pusher.h"
 #include "engine/core/wire.h"
 #include "engine/tcp/tcp_reactor.h"
+#include "uffd/core_follower.h"
 #include "uffd/guest_ram.h"
 #include "uffd/huge_collapse.h"
 #include "uffd/page_table_keeper.h"
@@ -115,6 +116,7 @@ class DestinationPages {
   WaiterTable waiters_;
   MonotonicClock clock_;
   UffdPlacer placer_;
+  CoreFollower follower_;
   UffdFaultSource source_;
   SequentialOrder order_;
   PushPause push_pause_;

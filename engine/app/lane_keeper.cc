@@ -32,6 +32,7 @@ Status LaneKeeper::Open() {
     server_ended_ = false;
   }
   LaneServer::Options options;
+  options.stay_on_incoming_core = lane_.lane == LaneKind::kUrgent;
   options.on_start = [kind = lane_.lane] {
     pthread_setname_np(pthread_self(), kind == LaneKind::kUrgent ? "fl-serve-fault" : "fl-serve");
   };

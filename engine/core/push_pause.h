@@ -1,6 +1,6 @@
-// Holds all pushers, and whatever else can wait, back for a moment. A guest that has just begun to run faults on page after page
-// (its kernel's code, page tables, stacks) and its code has to be translated or loaded into caches
-// again: for its first instants processors and wire belong to it.
+// Holds all pushers, and whatever else can wait, back for a moment. A guest that has just begun to
+// run faults on page after page (its kernel's code, page tables, stacks) and its code has to be
+// translated or loaded into caches again: for its first instants processors and wire belong to it.
 #pragma once
 
 #include <algorithm>

@@ -105,6 +105,7 @@ bool LaneServer::ReceiveRequests() {
   if (got == 0) return EndWith("the destination closed the lane");
   inbox_bytes_ += static_cast<size_t>(got);
   received_bytes_.Add(static_cast<uint64_t>(got));
+  if (options_.stay_on_incoming_core) core_.NoteReceived(socket_.get());
   return true;
 }
 

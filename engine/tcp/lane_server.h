@@ -20,6 +20,7 @@
 #include "engine/core/page_server.h"
 #include "engine/core/units.h"
 #include "engine/core/wire.h"
+#include "engine/tcp/incoming_core.h"
 #include "engine/tcp/unique_fd.h"
 
 namespace faultline {
@@ -30,6 +31,8 @@ class LaneServer {
     /// Look for the next request this long before sleeping. On an idle source core a wake-up
     /// costs more than the rest of the fault; on a shared core leave it zero.
     Nanos spin{0};
+    /// The urgent lane's thread stays where its packets are processed (incoming_core.h).
+    bool stay_on_incoming_core = false;
     /// Called once, on the lane's thread, before it serves: for its name, say.
     std::function<void()> on_start;
     /// Called once, on the lane's thread, as its last act before it ends.
@@ -74,6 +77,7 @@ class LaneServer {
   Options options_;
   std::array<std::byte, kBatchMax * sizeof(wire::PageRequest)> inbox_{};
   size_t inbox_bytes_ = 0;
+  tcp::IncomingCore core_;
   Counter requests_;
   Counter received_bytes_;
   Counter sent_bytes_;

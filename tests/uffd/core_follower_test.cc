@@ -1,0 +1,106 @@
+// The fault thread stays on the core of the guest's thread that faults, if there is one such.
+#include "uffd/core_follower.h"
+
+#include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <future>
+#include <sstream>
+#include <thread>
+
+namespace faultline::testing {
+namespace {
+
+constexpr int kEnoughFaults = 100;
+
+std::string StatOf(int thread) {
+  std::ostringstream text;
+  text << std::ifstream("/proc/self/task/" + std::to_string(thread) + "/stat").rdbuf();
+  return text.str();
+}
+
+int CoresAllowed() {
+  cpu_set_t set;
+  EXPECT_EQ(::sched_getaffinity(0, sizeof set, &set), 0);
+  return CPU_COUNT(&set);
+}
+
+/// A thread of this process that sleeps on a core of its own choice until it is destroyed.
+class Sleeper {
+ public:
+  Sleeper() {
+    std::promise<int> said;
+    std::future<int> tid = said.get_future();
+    thread_ = std::thread([&said, ended = ended_.get_future()]() mutable {
+      said.set_value(static_cast<int>(::syscall(SYS_gettid)));
+      ended.wait();
+    });
+    tid_ = tid.get();
+  }
+  ~Sleeper() {
+    ended_.set_value();
+    thread_.join();
+  }
+  [[nodiscard]] int tid() const { return tid_; }
+
+ private:
+  std::promise<void> ended_;
+  std::thread thread_;
+  int tid_ = 0;
+};
+
+/// In a thread of its own: what it does to its affinity goes with it.
+template <class Test>
+void OnAThreadOfItsOwn(Test test) {
+  std::thread(test).join();
+}
+
+TEST(CoreFollower, TheCoreIsTheThirtyNinthFieldWhateverTheNameHolds) {
+  std::string stat = "17 (a ) b) S";
+  for (int field = 4; field <= 52; ++field) stat += " " + std::to_string(field * 10);
+  EXPECT_EQ(CoreInStat(stat), 390);
+  EXPECT_EQ(CoreInStat("17 (short) S 1 2"), -1);
+  EXPECT_EQ(CoreInStat(""), -1);
+}
+
+TEST(CoreFollower, StaysOnTheCoreOfTheOnlyThreadThatFaults) {
+  OnAThreadOfItsOwn([] {
+    const Sleeper sleeper;
+    CoreFollower follower(::getpid());
+    for (int i = 0; i < kEnoughFaults; ++i) follower.NoteFault(sleeper.tid());
+    EXPECT_EQ(follower.core(), CoreInStat(StatOf(sleeper.tid())));
+    EXPECT_EQ(CoresAllowed(), 1);
+    EXPECT_EQ(::sched_getcpu(), follower.core());
+  });
+}
+
+TEST(CoreFollower, GoesAnywhereAgainWhenSeveralThreadsFault) {
+  OnAThreadOfItsOwn([] {
+    const int allowed = CoresAllowed();
+    const Sleeper first;
+    const Sleeper second;
+    CoreFollower follower(::getpid());
+    for (int i = 0; i < kEnoughFaults; ++i) follower.NoteFault(first.tid());
+    for (int i = 0; i < kEnoughFaults; ++i) {
+      follower.NoteFault(i % 2 == 0 ? first.tid() : second.tid());
+    }
+    EXPECT_EQ(follower.core(), -1);
+    EXPECT_EQ(CoresAllowed(), allowed);
+  });
+}
+
+TEST(CoreFollower, AThreadThatIsNotThereMovesNobody) {
+  OnAThreadOfItsOwn([] {
+    const int allowed = CoresAllowed();
+    CoreFollower follower(::getpid());
+    for (int i = 0; i < kEnoughFaults; ++i) follower.NoteFault(1);
+    for (int i = 0; i < kEnoughFaults; ++i) follower.NoteFault(0);
+    EXPECT_EQ(follower.core(), -1);
+    EXPECT_EQ(CoresAllowed(), allowed);
+  });
+}
+
+}  // namespace
+}  // namespace faultline::testing
