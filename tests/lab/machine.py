@@ -17,6 +17,8 @@ sys.path.insert(0, os.path.join(ROOT, "perf"))
 from comparator.processes import Failure, Scope, end_on_signals, is_leftover  # noqa: E402
 
 PREFIX = "faultline-lab-"
+# A network with nobody else in it.
+ALONE = "user,id=net0,restrict=on"
 CONSOLE = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable"
 POLL_SECONDS = 0.02
 IMAGE_SECONDS = 900  # the first call downloads a kernel
@@ -40,20 +42,24 @@ def image():
     return done.stdout.strip()
 
 
-def solitary(_scope):
-    """A network with nobody else in it: `-netdev` of a machine that talks to itself only."""
-    return "user,id=net0,restrict=on"
+def address(number):
+    return f"10.77.0.{number}"
 
 
 class Machine:
-    def __init__(self, scope, folder, command, *, netdev, number=1, shape=Shape(), environment=()):
+    """`netdev`: QEMU's argument. `meeting`: a folder for what several machines have to tell each other, below
+    /run/meet in all of them; no command starts before all of `machines` have their devices."""
+
+    def __init__(self, scope, folder, command, *, netdev, number=1, shape=Shape(), environment=(), meeting=None,
+                 machines=1):
         self.folder, self.shape, self.number = folder, shape, number
-        self.address = f"10.77.0.{number}"
         os.makedirs(folder)
-        self._write("address", f"{self.address}/24\n")
+        self._write("address", f"{address(number)}/24\n")
         self._write("job", self._job(command, dict(environment)))
         self._write("output", "")
-        self.qemu = scope.start(self._qemu(image(), netdev), self.path("qemu"))
+        if meeting:
+            self._write("machines", f"{machines}\n")
+        self.qemu = scope.start(self._qemu(image(), netdev, meeting), self.path("qemu"))
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -63,19 +69,20 @@ class Machine:
             file.write(text)
 
     def _job(self, command, environment):
-        variables = {"PATH": GUEST_PATH, "HOME": os.path.expanduser("~"), "LAB_ADDRESS": self.address,
+        variables = {"PATH": GUEST_PATH, "HOME": os.path.expanduser("~"), "LAB_ADDRESS": address(self.number),
                      "LAB_DEVICE": "rxe0", "PYTHONDONTWRITEBYTECODE": "1", **environment}
         exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
         return "\n".join([*exports, f"cd {shlex.quote(os.getcwd())} || exit 126", f"exec {shlex.join(command)}", ""])
 
-    def _qemu(self, boot, netdev):
+    def _qemu(self, boot, netdev, meeting):
         share = "local,security_model=none,multidevs=remap"
+        meet = ["-virtfs", f"{share},path={meeting},mount_tag=meet"] if meeting else []
         return ["qemu-system-x86_64", "-name", f"lab-{self.number}", "-machine", "q35", "-accel", "tcg,thread=multi",
                 "-cpu", "qemu64", "-smp", self.shape.smp, "-m", f"{self.shape.memory_mib}M", "-nodefaults",
                 "-display", "none", "-no-reboot", "-serial", f"file:{self.path('console')}",
-                "-kernel", f"{boot}/vmlinux", "-initrd", f"{boot}/initrd", "-append", CONSOLE,
+                "-kernel", f"{boot}/vmlinux", "-initrd", f"{boot}/initrd", "-append", f"{CONSOLE} hostname={self.number}",
                 "-virtfs", f"{share},path=/,mount_tag=host,readonly=on",
-                "-virtfs", f"{share},path={self.folder},mount_tag=lab",
+                "-virtfs", f"{share},path={self.folder},mount_tag=lab", *meet,
                 "-netdev", netdev,
                 "-device", f"virtio-net-pci,netdev=net0,mac=52:54:00:fa:77:{self.number:02x},romfile=",
                 "-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
@@ -97,7 +104,7 @@ class Machine:
         """The command's exit status. Failure if the machine hangs, or ended without a result."""
         ended = self.qemu.wait(seconds)
         if ended is None:
-            raise Failure(f"{self._name()} was not done in {seconds:.0f} s{self._last_words()}")
+            raise Failure(f"{self._name()} was not done in {self.shape.seconds:.0f} s{self._last_words()}")
         reported = self._reported()
         if reported is None or ended != 2 * min(reported, STATUS_MAX) + 1:
             raise Failure(f"{self._name()} ended with {ended} and left no result that fits ({reported})"
@@ -136,4 +143,4 @@ def results_folder(scope):
     return path
 
 
-__all__ = ["Failure", "Machine", "Scope", "Shape", "end_on_signals", "results_folder", "solitary"]
+__all__ = ["ALONE", "Failure", "Machine", "Scope", "Shape", "address", "end_on_signals", "results_folder"]

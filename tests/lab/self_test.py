@@ -17,6 +17,17 @@ def run(*arguments):
                           check=False)
 
 
+# A READ goes through between two machines; then one of them fails.
+DESTINATION = """
+ib_read_lat -d $LAB_DEVICE -s 4096 -n 100 -F >/dev/null &
+until ss -ltn | grep -q :18515; do sleep 0.1; done
+tests/lab/meet say listening && wait $! && exit 7
+"""
+SOURCE = """
+tests/lab/meet hear listening && ib_read_lat -d $LAB_DEVICE -s 4096 -n 100 -F $LAB_PEER && sleep 60
+"""
+
+
 class Laboratory(unittest.TestCase):
     def test_has_an_active_rdma_device_and_gives_back_output_and_status(self):
         done = run("--", "sh", "-c", "ibv_devinfo -d $LAB_DEVICE; exit 43")
@@ -45,6 +56,12 @@ class Laboratory(unittest.TestCase):
         self.assertEqual(done.returncode, 125)
         self.assertIn("not done in 8 s", done.stderr)
         self.assertLess(time.monotonic() - started, 20)
+
+    def test_two_machines_read_from_each_other_and_the_first_failure_counts(self):
+        done = subprocess.run([os.path.join(HERE, "pair"), SOURCE, DESTINATION], capture_output=True, text=True,
+                              timeout=240, check=False, cwd=os.path.dirname(os.path.dirname(HERE)))
+        self.assertEqual(done.returncode, 7, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, "source:  4096 +100 ")
 
     def test_a_test_program_that_reports_nothing_has_failed(self):
         done = subprocess.run([os.path.join(HERE, "gtests"), "/bin/true"], capture_output=True, text=True,
