@@ -32,7 +32,8 @@ def beats_on(site, what):
 
 
 class Move:
-    def __init__(self, site: Site, machine=Machine(), *, netns=None, **transfer):
+    def __init__(self, site: Site, machine=Machine(), *, netns=None, transport="tcp", **transfer):
+        self.transport = transport
         self.site, self.machine, self.transfer_options = site, machine, transfer
         self.stores = Stores(site)
         site.new_guest()
@@ -77,8 +78,8 @@ class Move:
         """The guest is whole, runs once, and nothing is left behind."""
         problems = self.destination.check_guest() + self.destination.check_histograms()
         problems += self.site.beat_violations()
-        problems += check_summary(self.summary, self.machine.mib << 20)
-        problems += check_summary(transfer.summary("receive"), self.machine.mib << 20)
+        problems += check_summary(self.summary, self.machine.mib << 20, self.transport)
+        problems += check_summary(transfer.summary("receive"), self.machine.mib << 20, self.transport)
         problems += self.left_behind(before)
         if self.source.status() != "postmigrate":
             problems.append(f"the source is {self.source.status()}, not postmigrate")

@@ -82,7 +82,7 @@ class Transfer:
             return json.load(file)
 
 
-def check_summary(summary, guest_bytes):
+def check_summary(summary, guest_bytes, transport="tcp"):
     """The contract of --json. Returns what is wrong."""
     problems = []
     for name in ("result", "mode", "transport", "guest_bytes", "data_bytes", "wire_bytes", "blackout_ms",
@@ -101,7 +101,7 @@ def check_summary(summary, guest_bytes):
         problems.append(f"the exits of faults make {exits}, not {faults['count']}: {faults}")
     facts = {
         "result is completed": summary["result"] == "completed",
-        "mode is post-copy over tcp": (summary["mode"], summary["transport"]) == ("post-copy", "tcp"),
+        f"mode is post-copy over {transport}": (summary["mode"], summary["transport"]) == ("post-copy", transport),
         f"guest_bytes is {guest_bytes}": summary["guest_bytes"] == guest_bytes,
         "data is sent once": 0 < summary["data_bytes"] <= guest_bytes,
         "wire_bytes holds data_bytes": summary["wire_bytes"] >= summary["data_bytes"],
