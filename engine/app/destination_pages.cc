@@ -55,13 +55,27 @@ DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, Gue
 DestinationPages::~DestinationPages() { StopThreads(); }
 
 Landing::Parts DestinationPages::PartsFor(ThreadMetrics& metrics) {
-  return {*geometry_, ledger_, placer_, waiters_, clock_, metrics.faults, metrics.landing};
+  LowestDelay* const trips = bulk_window_ ? &bulk_window_->urgent_trips() : nullptr;
+  return {*geometry_, ledger_, placer_, waiters_, clock_, metrics.faults, metrics.landing, trips};
+}
+
+PusherLimits DestinationPages::ShareOf(const PageLimits& limits) {
+  PusherLimits share;
+  if (limits.window) {
+    share.window_bytes = ByteCount(limits.window->value() / limits.streams);
+  } else {
+    share.window = &bulk_window_.emplace(limits.streams);
+  }
+  share.pause = &push_pause_;
+  share.bytes_per_second = limits.bulk_bytes_per_second / limits.streams;
+  return share;
 }
 
 Status DestinationPages::StartThreads(const PageLimits& limits) {
   for (uint32_t thread = 0; thread <= limits.streams; ++thread) {
     metrics_.push_back(std::make_unique<ThreadMetrics>());
   }
+  const PusherLimits share = ShareOf(limits);
   FAULTLINE_ASSIGN(auto fault_reactor, MakeReactor(limits.io));
   // In place: a write would wait for the pusher's, which holds the inode's lock.
   auto fault_area = std::make_unique<AliasLanding>(ram_.window());
@@ -69,10 +83,6 @@ Status DestinationPages::StartThreads(const PageLimits& limits) {
       "fl-fault", std::move(fault_reactor), std::move(fault_area), [this](Reactor& reactor) {
         return std::make_unique<FaultLoop>(PartsFor(*metrics_[0]), source_, reactor);
       });
-  PusherLimits share;
-  share.window_bytes = ByteCount(limits.window.value() / limits.streams);
-  share.pause = &push_pause_;
-  share.bytes_per_second = limits.bulk_bytes_per_second / limits.streams;
   for (uint32_t stream = 0; stream < limits.streams; ++stream) {
     FAULTLINE_ASSIGN(auto reactor, MakeReactor(limits.io));
     FAULTLINE_ASSIGN(auto area, StagedLanding::Create(ram_));
@@ -92,6 +102,7 @@ void DestinationPages::GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd so
     });
     kept_.push_back({kind, stream, std::move(socket)});
   } else if (kind == LaneKind::kUrgent) {
+    SendFirst(socket.get());
     fault_thread_->GiveLane(std::move(socket));
   } else {
     push_threads_[stream]->GiveLane(std::move(socket));

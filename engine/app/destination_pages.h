@@ -22,6 +22,7 @@
 #include "engine/app/monotonic_clock.h"
 #include "engine/app/options.h"
 #include "engine/app/summary.h"
+#include "engine/core/bulk_window.h"
 #include "engine/core/fault_loop.h"
 #include "engine/core/pusher.h"
 #include "engine/core/wire.h"
@@ -38,7 +39,7 @@ namespace faultline {
 
 struct PageLimits {
   IoPreference io = IoPreference::kBest;
-  ByteCount window;  ///< bulk bytes in flight, all streams together
+  std::optional<ByteCount> window;  ///< bulk bytes in flight, all streams; none: as the link wants
   uint64_t bulk_bytes_per_second = 0;
   uint32_t streams = 1;
 };
@@ -104,6 +105,7 @@ class DestinationPages {
   /// needs none: a hole in a huge folio frees nothing and splits it, and it reads as zero as it is.
   Status Populate(PageRun rest, const std::function<Status()>& on_piece);
   Landing::Parts PartsFor(ThreadMetrics& metrics);
+  [[nodiscard]] PusherLimits ShareOf(const PageLimits& limits);
 
   // In the order in which each needs the ones before it.
   const std::unique_ptr<const Geometry> geometry_;
@@ -120,6 +122,7 @@ class DestinationPages {
   UffdFaultSource source_;
   SequentialOrder order_;
   PushPause push_pause_;
+  std::optional<BulkWindow> bulk_window_;  ///< where it follows the link
   MemoryAhead memory_ahead_;
   std::vector<std::unique_ptr<ThreadMetrics>> metrics_;  ///< [0] the fault thread's
   ThreadMetrics sweep_metrics_;

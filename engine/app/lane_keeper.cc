@@ -31,6 +31,7 @@ Status LaneKeeper::Open() {
     const std::lock_guard lock(mutex_);
     server_ended_ = false;
   }
+  if (lane_.lane == LaneKind::kUrgent) SendFirst(connection.socket.get());
   LaneServer::Options options;
   options.stay_on_incoming_core = lane_.lane == LaneKind::kUrgent;
   options.on_start = [kind = lane_.lane] {

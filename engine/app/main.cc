@@ -84,9 +84,10 @@ int Main(int argc, char** argv) {
   receive_command->add_option("--listen", receive.listen, "where the source connects to")
       ->required()
       ->type_name("ADDR:PORT");
-  AddParsed<ByteCount>(*receive_command, "--window", receive.window, ParseSize,
-                       "background bytes in flight (default 1MiB): more for long fat links")
-      ->type_name("SIZE");
+  AddParsed<std::optional<ByteCount>>(
+      *receive_command, "--window", receive.window, ParseWindow,
+      "background bytes in flight: auto (default) follows the link, a size such as 1MiB fixes it")
+      ->type_name("auto|SIZE");
 
   MigrateOptions migrate;
   CLI::App* migrate_command = app.add_subcommand("migrate", "Move a running guest to a `receive`");

@@ -1,6 +1,7 @@
 // What the command line says, checked, in the engine's own types.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "engine/core/units.h"
@@ -33,7 +34,7 @@ struct CheckOptions {
 struct ReceiveOptions {
   CommonOptions common;
   std::string listen;
-  ByteCount window{1024 * 1024};  ///< bulk bytes in flight, all streams together
+  std::optional<ByteCount> window;  ///< bulk bytes in flight, all streams; none: as the link wants
   bool insecure = false;
 };
 

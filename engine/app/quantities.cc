@@ -76,4 +76,9 @@ Result<ByteCount> ParseSize(std::string_view text) {
   return ByteCount(bytes);
 }
 
+Result<std::optional<ByteCount>> ParseWindow(std::string_view text) {
+  if (text == "auto") return std::nullopt;
+  return ParseSize(text);
+}
+
 }  // namespace faultline

@@ -1,6 +1,7 @@
 // The quantities of the command line: rates, sizes, durations.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "engine/core/result.h"
@@ -14,5 +15,8 @@ Result<uint64_t> ParseRate(std::string_view text);
 
 /// "512KiB", "1MiB", "4096".
 Result<ByteCount> ParseSize(std::string_view text);
+
+/// A size, or "auto": nothing.
+Result<std::optional<ByteCount>> ParseWindow(std::string_view text);
 
 }  // namespace faultline

@@ -193,7 +193,9 @@ void Landing::NoteAwake(PageIndex page, Nanos since) {
   const Nanos now = parts_.clock.Now();
   parts_.fault_metrics.total.Record(now - times->read);
   parts_.fault_metrics.place.Record(now - since);
-  if (times->requested != Nanos(0)) parts_.fault_metrics.fetch.Record(since - times->requested);
+  if (times->requested == Nanos(0)) return;
+  parts_.fault_metrics.fetch.Record(since - times->requested);
+  if (parts_.urgent_trips != nullptr) parts_.urgent_trips->Note(since - times->requested);
 }
 
 void Landing::PutOff(PageRun run) {

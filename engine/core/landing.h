@@ -28,6 +28,7 @@
 #include "engine/core/clock.h"
 #include "engine/core/geometry.h"
 #include "engine/core/ledger.h"
+#include "engine/core/lowest_delay.h"
 #include "engine/core/metrics.h"
 #include "engine/core/page_channel.h"
 #include "engine/core/page_placer.h"
@@ -50,6 +51,7 @@ class Landing {
     const Clock& clock;
     FaultMetrics& fault_metrics;
     LandingMetrics& landing_metrics;
+    LowestDelay* urgent_trips = nullptr;  ///< hears of demand fetches, posted to landed
   };
   explicit Landing(Parts parts) : parts_(parts) {}
 

@@ -20,7 +20,9 @@ Pusher::Pusher(Landing::Parts parts, PushOrder& order, Reactor& reactor, PusherL
       reactor_(reactor),
       limits_(limits),
       landing_(parts),
-      rate_(limits.bytes_per_second, std::max(limits.window_bytes, kRunBytesMax)) {}
+      rate_(limits.bytes_per_second,
+            limits.window != nullptr ? kRunBytesMax : std::max(limits.window_bytes, kRunBytesMax)) {
+}
 
 StepResult Pusher::Step(Nanos timeout) {
   FillWindow();
@@ -56,20 +58,41 @@ Pusher::Fill Pusher::PostNext() {
     candidate_ = order_.Next();
     return candidate_.empty() ? Fill::kRoundOver : Fill::kPosted;
   }
-  const ByteCount bytes = parts_.geometry.BytesOf(candidate_);
-  const bool fits = in_flight_.value() == 0 || in_flight_ + bytes <= limits_.window_bytes;
-  if (!fits || lane_->Room() == 0) return Fill::kFull;
+  const PageRun run = NextRun();
+  const ByteCount bytes = parts_.geometry.BytesOf(run);
+  if (!FitsWindow(bytes) || lane_->Room() == 0) return Fill::kFull;
   const Nanos now = parts_.clock.Now();
   if (PacedFor(bytes, now) > Nanos(0)) return Fill::kPaced;
 
-  const PageRun claimed = parts_.ledger.ClaimPrefix(candidate_);
+  const PageRun claimed = parts_.ledger.ClaimPrefix(run);
   if (claimed.empty()) return Fill::kPosted;  // somebody else was faster; look at the next page
-  const ByteCount claimed_bytes = parts_.geometry.BytesOf(claimed);
-  FAULTLINE_CHECK(rate_.TryTake(claimed_bytes, now));
-  in_flight_ += claimed_bytes;
-  lane_->Post(claimed);
+  Post(claimed, now);
   candidate_ = {claimed.end(), candidate_.count - claimed.count};
   return Fill::kPosted;
+}
+
+// REQUIRES: PacedFor said now, and the run is ours.
+void Pusher::Post(PageRun run, Nanos now) {
+  const ByteCount bytes = parts_.geometry.BytesOf(run);
+  FAULTLINE_CHECK(rate_.TryTake(bytes, now));
+  in_flight_ += bytes;
+  lane_->Post(run);
+  if (!timed_.empty()) return;
+  timed_ = run;
+  timed_from_ = now;
+}
+
+// As much of the candidate as is asked for at once.
+PageRun Pusher::NextRun() const {
+  if (limits_.window == nullptr) return candidate_;
+  const uint64_t page_bytes = parts_.geometry.PageSizeOf(candidate_.first).bytes();
+  const PageCount most(std::max<uint64_t>(1, limits_.window->RunBytes().value() / page_bytes));
+  return {candidate_.first, std::min(candidate_.count, most)};
+}
+
+bool Pusher::FitsWindow(ByteCount bytes) const {
+  const ByteCount cap = limits_.window != nullptr ? limits_.window->Share() : limits_.window_bytes;
+  return in_flight_.value() == 0 || in_flight_ + bytes <= cap;
 }
 
 void Pusher::DropWhatIsNotAbsent() {
@@ -87,21 +110,41 @@ Nanos Pusher::WaitLimit(Nanos timeout) const {
   if (lane_ != nullptr && fill_ == Fill::kPosted) return Nanos(0);  // more to propose
   Nanos limit = timeout;
   if (lane_ != nullptr && fill_ == Fill::kPaced) {
-    limit = std::min(limit, PacedFor(parts_.geometry.BytesOf(candidate_), parts_.clock.Now()));
+    limit = std::min(limit, PacedFor(parts_.geometry.BytesOf(NextRun()), parts_.clock.Now()));
   }
   return landing_.has_retries() ? std::min(limit, Landing::kRetryPause) : limit;
 }
 
 void Pusher::TakeArrivals() {
   if (lane_ == nullptr) return;
+  ByteCount data;
+  ByteCount zero;
   size_t count = 0;
   do {
     count = lane_->Reap(arrivals_);
     for (size_t i = 0; i < count; ++i) {
-      in_flight_ -= parts_.geometry.BytesOf(arrivals_[i].run);
+      (arrivals_[i].zero ? zero : data) += parts_.geometry.BytesOf(arrivals_[i].run);
+      TimeTrip(arrivals_[i].run);
       landing_.Complete(arrivals_[i]);
     }
   } while (count == arrivals_.size());
+  in_flight_ -= data + zero;
+  UpdateWindow(data, zero);
+}
+
+void Pusher::TimeTrip(PageRun arrived) {
+  if (timed_.empty() || arrived.end() != timed_.end()) return;
+  timed_ = {};
+  if (limits_.window != nullptr) {
+    limits_.window->run_trips().Note(parts_.clock.Now() - timed_from_);
+  }
+}
+
+void Pusher::UpdateWindow(ByteCount data, ByteCount zero) {
+  if (limits_.window == nullptr) return;
+  limits_.window->NoteArrived(data, zero);
+  if (fill_ == Fill::kPaced || fill_ == Fill::kRoundOver) limits_.window->NoteLimited();
+  limits_.window->Update(parts_.clock.Now());
 }
 
 void Pusher::SetLane(std::unique_ptr<PageChannel> lane) {
@@ -117,6 +160,7 @@ void Pusher::DropLane() {
   closed_wire_bytes_ += lane_->WireBytes();
   lane_.reset();
   in_flight_ = ByteCount(0);
+  timed_ = {};
 }
 
 }  // namespace faultline

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -179,6 +180,14 @@ Status PrepareConnection(int fd, Nanos silence_max) {
   if (ok) return {};
   return Fail(ErrorKind::kSystem,
               fmt::format("setting TCP options of a connection: {}", std::strerror(errno)));
+}
+
+void SendFirst(int fd) {
+  constexpr int kInteractive = 6;  // TC_PRIO_INTERACTIVE, the most that needs no privilege
+  // One of the two fails on either family. First, because IP_TOS sets the priority as well.
+  (void)SetOption(fd, IPPROTO_IP, IP_TOS, IPTOS_LOWDELAY);
+  (void)SetOption(fd, IPPROTO_IPV6, IPV6_TCLASS, IPTOS_LOWDELAY);
+  (void)SetOption(fd, SOL_SOCKET, SO_PRIORITY, kInteractive);
 }
 
 Result<Listener> Listener::Create(const Endpoint& endpoint) {

@@ -45,6 +45,11 @@ struct Connection {
 /// Options of every connection; exposed for sockets made elsewhere (tests, a manager).
 Status PrepareConnection(int fd, Nanos silence_max = kPeerSilenceMax);
 
+/// This connection's packets go before others, where the host's queues (pfifo_fast, prio) or the
+/// network's (DiffServ) tell them apart: for the urgent lane, both ends. Elsewhere without effect,
+/// and not being allowed to is no error. ip(7), IP_TOS; socket(7), SO_PRIORITY.
+void SendFirst(int fd);
+
 class Listener {
  public:
   /// Binds the first address of the endpoint that can be bound. SO_REUSEADDR: a port in TIME_WAIT

@@ -33,6 +33,12 @@ TEST(SizeTest, PlainNumbersAreBytes) {
   EXPECT_EQ(ParseSize("512KiB").value(), ByteCount(512 * 1024));
 }
 
+TEST(WindowTest, AutoIsNoSize) {
+  EXPECT_EQ(ParseWindow("auto").value(), std::nullopt);
+  EXPECT_EQ(ParseWindow("1MiB").value(), ByteCount(1 << 20));
+  EXPECT_FALSE(ParseWindow("large").has_value());
+}
+
 TEST(SizeTest, RatesInBitsAreNoSizes) { EXPECT_FALSE(ParseSize("10Gbit").has_value()); }
 
 }  // namespace

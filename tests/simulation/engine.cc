@@ -1,5 +1,6 @@
 #include "tests/simulation/engine.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace faultline::simulation {
@@ -84,7 +85,7 @@ class Engine::FaultThread final : public EngineThread {
       : EngineThread(world, network, habits, habits.urgent_capacity),
         memory_(network.memory),
         loop_({engine.geometry_, *engine.ledger_, memory_, engine.waiters_, world, fault_metrics_,
-               landing_metrics_},
+               landing_metrics_, &engine.window_.urgent_trips()},
               memory_, reactor_) {}
 
   void Step() override {
@@ -108,7 +109,11 @@ class Engine::PushThread final : public EngineThread {
       : EngineThread(world, network, habits, habits.bulk_capacity),
         pusher_({engine.geometry_, *engine.ledger_, network.memory, engine.waiters_, world,
                  fault_metrics_, landing_metrics_},
-                engine.order_, reactor_, {habits.window, habits.bytes_per_second}) {}
+                engine.order_, reactor_,
+                {.window_bytes = habits.window,
+                 .bytes_per_second = habits.bytes_per_second,
+                 .window = habits.window_follows ? &engine.window_ : nullptr}),
+        cap_(habits.window_follows ? WindowController::kMost : habits.window) {}
 
   void Step() override {
     StepLoop(pusher_);
@@ -119,11 +124,11 @@ class Engine::PushThread final : public EngineThread {
   void CheckWindow() const {
     const ByteCount in_flight = lane_->InFlight();
     const bool one_run = in_flight <= std::max(kRunBytesMax, ByteCount(kLargestPage));
-    Law(in_flight <= habits_.window || one_run, "the window caps the bytes in flight",
-        in_flight.value());
+    Law(in_flight <= cap_ || one_run, "the window caps the bytes in flight", in_flight.value());
   }
   static constexpr uint64_t kLargestPage = uint64_t{512} * 1024;
   Pusher pusher_;
+  const ByteCount cap_;
 };
 
 /// The control lane's thread: allocates ahead of need, then sweeps the source's final holes.
@@ -186,6 +191,7 @@ Engine::Engine(World& world, const Geometry& geometry, GuestMemory& memory, Netw
                std::span<Ledger::Cell> cells, EngineHabits habits, bool after_crash)
     : ledger_(OpenLedger(cells, after_crash)),
       order_(geometry),
+      window_(static_cast<uint32_t>(std::max<size_t>(habits.pushers, 1))),
       memory_(memory),
       geometry_(geometry) {
   memory.SetLedger(ledger_.get());

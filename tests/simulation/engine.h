@@ -16,6 +16,7 @@ struct EngineHabits {
   size_t urgent_capacity = 8;
   size_t bulk_capacity = 4;
   ByteCount window{512 * 1024};
+  bool window_follows = false;  ///< the link, within its bounds, instead
   uint64_t bytes_per_second = 0;
   bool sweeps_holes = true;
   bool allocates_ahead = false;
@@ -47,6 +48,7 @@ class Engine {
   std::unique_ptr<Ledger> ledger_;
   WaiterTable waiters_;
   SequentialOrder order_;
+  BulkWindow window_;
   GuestMemory& memory_;
   const Geometry& geometry_;
   std::unique_ptr<FaultThread> fault_thread_;

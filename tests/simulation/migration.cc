@@ -59,6 +59,7 @@ Plan DrawPlan(Random random) {
   plan.engine.urgent_capacity = random.OneIn(3) ? 1 : random.Between(2, 16);
   plan.engine.bulk_capacity = random.Between(1, 8);
   plan.engine.window = ByteCount(random.Between(4, 2048) * 1024);
+  plan.engine.window_follows = random.OneIn(3);
   if (random.OneIn(4)) plan.engine.bytes_per_second = random.Between(200, 2000) * 1'000'000;
   plan.engine.sweeps_holes = !random.OneIn(4);
   plan.engine.allocates_ahead = random.OneIn(2);

@@ -130,6 +130,28 @@ TEST_F(PusherTest, WhatALostLaneOwedIsAskedForInTheNextRound) {
   EXPECT_EQ(bench_.ledger.missing(), PageCount(0));
 }
 
+TEST_F(PusherTest, AWindowThatFollowsTheLinkAsksForRunsOfItsSize) {
+  BulkWindow window(2);
+  const auto pusher = Start({.window = &window});
+  pusher->Step(kTimeout);
+  const uint64_t pages = window.RunBytes().value() / 4096;
+  EXPECT_THAT(lane_.posted, ElementsAre(Pages(0, pages), Pages(pages, pages),
+                                        Pages(2 * pages, pages), Pages(3 * pages, pages)));
+}
+
+TEST_F(PusherTest, WhatArrivesTellsTheWindowHowFastTheLinkIs) {
+  BulkWindow window(1);
+  const auto pusher = Start({.window = &window});
+  for (int step = 0; step < 20; ++step) {
+    pusher->Step(kTimeout);
+    bench_.clock.now += Nanos(1'000'000);
+    Arrive();
+  }
+  // Four runs of 16 KiB, the lane's room, each millisecond.
+  EXPECT_NEAR(static_cast<double>(window.bandwidth()), 65.5e6, 8e6);
+  EXPECT_LT(window.window(), ByteCount(512 * 1024));
+}
+
 TEST_F(PusherTest, ARoundThatBroughtNothingIsFollowedByAWait) {
   bench_.ledger.ClaimPrefix(Pages(0, 640));
   bench_.ledger.ClaimPrefix(Pages(640, 1));  // all on other lanes

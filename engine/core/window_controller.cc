@@ -1,0 +1,91 @@
+#include "engine/core/window_controller.h"
+
+#include <algorithm>
+
+#include "engine/core/check.h"
+
+namespace faultline {
+namespace {
+
+__extension__ using Wide = unsigned __int128;  // bytes × nanoseconds do not fit 64 bits
+constexpr uint64_t kNanosPerSecond = 1'000'000'000;
+
+uint64_t RateOf(ByteCount bytes, Nanos elapsed) {
+  const Wide scaled = Wide{bytes.value()} * kNanosPerSecond;
+  return static_cast<uint64_t>(scaled / static_cast<uint64_t>(elapsed.count()));
+}
+
+/// Zero stands for "none" in both.
+Nanos Lower(Nanos a, Nanos b) {
+  if (a == Nanos(0) || b == Nanos(0)) return std::max(a, b);
+  return std::min(a, b);
+}
+
+}  // namespace
+
+void WindowController::OnInterval(const LinkSample& sample) {
+  FAULTLINE_CHECK(sample.elapsed > Nanos(0));
+  NoteRate(sample);
+  NoteBases(sample);
+  NoteUrgent(sample.urgent_round_trip);
+  if (bandwidth_ > 0 && base_ > Nanos(0)) window_ = Fitting();
+}
+
+void WindowController::NoteRate(const LinkSample& sample) {
+  const uint64_t rate = RateOf(sample.delivered, sample.elapsed);
+  const bool says_nothing = sample.limited || draining_ || rate == 0;
+  if (says_nothing && rate <= bandwidth_) return;
+  rates_[next_rate_] = rate;
+  next_rate_ = (next_rate_ + 1) % kRates;
+  bandwidth_ = *std::max_element(rates_.begin(), rates_.end());
+  LookForGrowth();
+}
+
+void WindowController::LookForGrowth() {
+  if (bandwidth_ > grown_to_ + grown_to_ / 4) {
+    grown_to_ = bandwidth_;
+    stalls_ = 0;
+  } else if (++stalls_ >= kStallsMax) {
+    starting_ = false;
+  }
+}
+
+void WindowController::NoteBases(const LinkSample& sample) {
+  if (draining_) {
+    // What came in this interval met no queue of ours; nothing came: as it was.
+    if (sample.run_round_trip > Nanos(0)) base_ = sample.run_round_trip;
+    if (sample.urgent_round_trip > Nanos(0)) urgent_base_ = sample.urgent_round_trip;
+    draining_ = false;
+    return;
+  }
+  base_ = Lower(base_, sample.run_round_trip);
+  urgent_base_ = Lower(urgent_base_, sample.urgent_round_trip);
+  base_age_ += sample.elapsed;
+  if (base_age_ < kBaseLife) return;
+  base_age_ = Nanos(0);
+  draining_ = true;
+}
+
+// The queue is meant to be there; twice as much is somebody else's, or a rate that is no more.
+void WindowController::NoteUrgent(Nanos round_trip) {
+  const bool grown = round_trip > urgent_base_ + 2 * FullQueue();
+  scale_ = grown ? std::max(scale_ * 3 / 4, kScaleLeast) : std::min(scale_ + 1, kScaleFull);
+}
+
+Nanos WindowController::FullQueue() const {
+  return std::max(kQueue, starting_ ? base_ : base_ / 4);
+}
+
+Nanos WindowController::interval() const {
+  return std::max(kIntervalMin, 2 * (base_ + FullQueue()));
+}
+
+ByteCount WindowController::Fitting() const {
+  const Nanos held = base_ + FullQueue() * scale_ / kScaleFull;
+  const Wide bytes = Wide{bandwidth_} * static_cast<uint64_t>(held.count()) / kNanosPerSecond;
+  const Wide least = kLeast.value();
+  const Wide most = kMost.value();
+  return ByteCount(static_cast<uint64_t>(std::clamp(bytes, least, most)));
+}
+
+}  // namespace faultline
