@@ -27,51 +27,79 @@ std::optional<int> FindDevice(int pid) {
   return std::nullopt;
 }
 
-Result<AttachedUserfault> AttachUnprivileged(QemuDestination& vm, const TargetProcess& process) {
+/// Where a stripe lies in the VMM.
+struct Stripe {
+  VmmAddr start;
+  ByteCount length;
+};
+Stripe PlaceOf(PageRun stripe, const VmmMap& map) {
+  return {map.AddrOf(stripe.first), map.geometry().BytesOf(stripe)};
+}
+
+Result<AttachedUserfault> MakeUserfault(const TargetProcess& process,
+                                        const Attachment::UnprivilegedWay& unprivileged) {
+  Result<AttachedUserfault> attached = AttachUserfault(process);
+  if (attached.has_value() || attached.error().kind != ErrorKind::kRefused) return attached;
+  spdlog::debug("{}; trying {}", attached.error().message, kDevice);
+  return unprivileged(process);
+}
+
+}  // namespace
+
+Result<AttachedUserfault> AttachOverQmp(QmpClient& qmp, const TargetProcess& process) {
   FAULTLINE_ASSIGN(const UniqueFd device, OpenUserfaultDevice());
-  FAULTLINE_TRY(vm.qmp().PassFd(kDeviceName, device.get()));
+  FAULTLINE_TRY(qmp.PassFd(kDeviceName, device.get()));
   const std::optional<int> remote = FindDevice(process.pid());
   Result<AttachedUserfault> attached =
       remote
           ? AttachThroughDevice(process, *remote)
           : Fail(ErrorKind::kSystem, fmt::format("{} was passed into process {} and is not there",
                                                  kDevice, process.pid()));
-  if (const Status closed = vm.qmp().CloseFd(kDeviceName); !closed.has_value()) {
+  if (const Status closed = qmp.CloseFd(kDeviceName); !closed.has_value()) {
     spdlog::warn("{}", closed.error().message);
   }
   return attached;
 }
 
-Result<AttachedUserfault> Attach(QemuDestination& vm, const TargetProcess& process) {
-  Result<AttachedUserfault> attached = AttachUserfault(process);
-  if (attached.has_value() || attached.error().kind != ErrorKind::kRefused) return attached;
-  spdlog::debug("{}; trying {}", attached.error().message, kDevice);
-  return AttachUnprivileged(vm, process);
+Result<Attachment> Attachment::Create(int pid, const VmmMap& map, const ShardMap& shards,
+                                      const UnprivilegedWay& unprivileged) {
+  FAULTLINE_ASSIGN(TargetProcess process, TargetProcess::Open(pid));
+  Attachment attachment(std::move(process));
+  Status attached = attachment.Attach(map, shards, unprivileged);
+  if (attached.has_value()) return attachment;
+  const Status detached = attachment.Detach(map, shards);
+  if (!detached.has_value()) spdlog::warn("{}", detached.error().message);
+  return tl::make_unexpected(std::move(attached).error());
 }
 
-}  // namespace
-
-Result<Attachment> Attachment::Create(QemuDestination& vm, const VmmMap& map) {
-  FAULTLINE_ASSIGN(TargetProcess process, TargetProcess::Open(vm.description().pid));
-  FAULTLINE_ASSIGN(AttachedUserfault attached, Attach(vm, process));
-  Attachment attachment(std::move(process), std::move(attached));
-  for (size_t region = 0; region < map.geometry().region_count(); ++region) {
-    const Status registered = attachment.uffd().Register(
-        map.base(region), map.geometry().shape(region).length, UffdMode::kMissingAndMinor);
-    if (registered.has_value()) continue;
-    const Status detached = attachment.Detach(map);
-    if (!detached.has_value()) spdlog::warn("{}", detached.error().message);
-    return tl::make_unexpected(registered.error());
+Status Attachment::Attach(const VmmMap& map, const ShardMap& shards,
+                          const UnprivilegedWay& unprivileged) {
+  for (size_t shard = 0; shard < shards.shard_count(); ++shard) {
+    FAULTLINE_ASSIGN(AttachedUserfault attached, MakeUserfault(process_, unprivileged));
+    attached_.push_back(std::move(attached));
   }
-  return attachment;
+  for (const PageRun& stripe : shards.Stripes()) {
+    const Stripe place = PlaceOf(stripe, map);
+    FAULTLINE_TRY(uffd(shards.ShardOf(stripe.first))
+                      .Register(place.start, place.length, UffdMode::kMissingAndMinor));
+  }
+  return {};
 }
 
-Status Attachment::Detach(const VmmMap& map) {
-  for (size_t region = 0; region < map.geometry().region_count(); ++region) {
-    const Status done = uffd().Unregister(map.base(region), map.geometry().shape(region).length);
+Status Attachment::Detach(const VmmMap& map, const ShardMap& shards) {
+  for (const PageRun& stripe : shards.Stripes()) {
+    const size_t shard = shards.ShardOf(stripe.first);
+    if (shard >= attached_.size()) continue;
+    const Stripe place = PlaceOf(stripe, map);
+    const Status done = uffd(shard).Unregister(place.start, place.length);
     if (!done.has_value()) spdlog::debug("{}", done.error().message);
   }
-  return CloseRemoteFd(process_, attached_.remote_fd);
+  Status closed;
+  for (const AttachedUserfault& attached : attached_) {
+    Status one = CloseRemoteFd(process_, attached.remote_fd);
+    if (!one.has_value()) closed = std::move(one);
+  }
+  return closed;
 }
 
 }  // namespace faultline

@@ -15,7 +15,9 @@ wire::PreambleStatus DestinationSession::Judge(const LaneIntroduction& introduct
   if (introduction.migration != *migration_) {
     return control ? wire::PreambleStatus::kBusy : wire::PreambleStatus::kUnknownMigration;
   }
-  if (!control && (!pages_ || introduction.stream >= hello_->bulk_streams)) {
+  const uint32_t streams =
+      introduction.lane == LaneKind::kUrgent || !hello_ ? FaultShards() : hello_->bulk_streams;
+  if (!control && (!pages_ || introduction.stream >= streams)) {
     return wire::PreambleStatus::kUnknownMigration;
   }
   const auto known = generations_.find({introduction.lane, introduction.stream});

@@ -17,37 +17,46 @@ VmmMap MapOf(const Geometry& geometry, const VmDescription& vm) {
   return {geometry, std::move(bases)};
 }
 
+std::vector<std::unique_ptr<UffdPlacer>> PlacersOf(const Attachment& attachment,
+                                                   const ShardMap& shards, const VmmMap& map,
+                                                   const GuestRam& ram) {
+  std::vector<std::unique_ptr<UffdPlacer>> placers;
+  for (size_t shard = 0; shard < shards.shard_count(); ++shard) {
+    placers.push_back(std::make_unique<UffdPlacer>(attachment.uffd(shard), map, ram));
+  }
+  return placers;
+}
+
 }  // namespace
 
-Result<std::unique_ptr<DestinationPages>> DestinationPages::Create(QemuDestination& vm,
-                                                                   Geometry geometry,
-                                                                   const std::string& state_dir,
-                                                                   const PageLimits& limits) {
+Result<std::unique_ptr<DestinationPages>> DestinationPages::Create(
+    const VmDescription& vm, const Attachment::UnprivilegedWay& unprivileged, Geometry geometry,
+    const std::string& state_dir, const PageLimits& limits) {
   auto shape = std::make_unique<const Geometry>(std::move(geometry));
-  const VmDescription& description = vm.description();
-  FAULTLINE_ASSIGN(LedgerFile ledger,
-                   LedgerFile::Create(state_dir, description.pid, shape->page_count()));
-  FAULTLINE_ASSIGN(GuestRam ram, GuestRam::Open(*shape, description, RamAccess::kReadWrite));
-  VmmMap map = MapOf(*shape, description);
-  FAULTLINE_ASSIGN(Attachment attachment, Attachment::Create(vm, map));
-  std::unique_ptr<DestinationPages> pages(new DestinationPages(
-      std::move(shape), std::move(ram), std::move(map), std::move(attachment), std::move(ledger)));
+  const ShardMap shards(*shape, limits.fault_shards);
+  FAULTLINE_ASSIGN(LedgerFile ledger, LedgerFile::Create(state_dir, vm.pid, shape->page_count()));
+  FAULTLINE_ASSIGN(GuestRam ram, GuestRam::Open(*shape, vm, RamAccess::kReadWrite));
+  VmmMap map = MapOf(*shape, vm);
+  FAULTLINE_ASSIGN(Attachment attachment, Attachment::Create(vm.pid, map, shards, unprivileged));
+  std::unique_ptr<DestinationPages> pages(
+      new DestinationPages(std::move(shape), std::move(ram), std::move(map), shards,
+                           std::move(attachment), std::move(ledger)));
   FAULTLINE_TRY(pages->StartThreads(limits));
   return pages;
 }
 
 DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, GuestRam ram,
-                                   VmmMap map, Attachment attachment, LedgerFile ledger_file)
+                                   VmmMap map, const ShardMap& shards, Attachment attachment,
+                                   LedgerFile ledger_file)
     : geometry_(std::move(geometry)),
       ram_(std::move(ram)),
       page_tables_(ram_),
       map_(std::move(map)),
+      shards_(shards),
       attachment_(std::move(attachment)),
       ledger_file_(std::move(ledger_file)),
       ledger_(ledger_file_.cells()),
-      placer_(attachment_.uffd(), map_, ram_),
-      follower_(attachment_.process().pid()),
-      source_(attachment_.uffd(), map_, attachment_.process().pidfd(), &follower_),
+      placer_(shards_, PlacersOf(attachment_, shards_, map_, ram_)),
       order_(*geometry_),
       memory_ahead_(ram_, push_pause_, clock_),
       sweep_(PartsFor(sweep_metrics_)) {}
@@ -72,23 +81,39 @@ PusherLimits DestinationPages::ShareOf(const PageLimits& limits) {
 }
 
 Status DestinationPages::StartThreads(const PageLimits& limits) {
-  for (uint32_t thread = 0; thread <= limits.streams; ++thread) {
+  for (size_t thread = 0; thread < limits.fault_shards + limits.streams; ++thread) {
     metrics_.push_back(std::make_unique<ThreadMetrics>());
   }
-  const PusherLimits share = ShareOf(limits);
-  FAULTLINE_ASSIGN(auto fault_reactor, MakeReactor(limits.io));
-  // In place: a write would wait for the pusher's, which holds the inode's lock.
-  auto fault_area = std::make_unique<AliasLanding>(ram_.window());
-  fault_thread_ = std::make_unique<LaneThread<FaultLoop>>(
-      "fl-fault", std::move(fault_reactor), std::move(fault_area), [this](Reactor& reactor) {
-        return std::make_unique<FaultLoop>(PartsFor(*metrics_[0]), source_, reactor);
-      });
+  const PusherLimits share = ShareOf(limits);  // first: fault threads report to the window it makes
+  FAULTLINE_TRY(StartFaultThreads(limits));
+  return StartPushThreads(limits, share);
+}
+
+Status DestinationPages::StartFaultThreads(const PageLimits& limits) {
+  const TargetProcess& vmm = attachment_.process();
+  for (size_t shard = 0; shard < limits.fault_shards; ++shard) {
+    followers_.push_back(std::make_unique<CoreFollower>(vmm.pid()));
+    sources_.push_back(std::make_unique<UffdFaultSource>(attachment_.uffd(shard), map_, vmm.pidfd(),
+                                                         followers_.back().get()));
+    FAULTLINE_ASSIGN(auto reactor, MakeReactor(limits.io));
+    // In place: a write would wait for the pusher's, which holds the inode's lock.
+    auto area = std::make_unique<AliasLanding>(ram_.window());
+    fault_threads_.push_back(std::make_unique<LaneThread<FaultLoop>>(
+        fmt::format("fl-fault-{}", shard), std::move(reactor), std::move(area), [&](Reactor& on) {
+          return std::make_unique<FaultLoop>(PartsFor(*metrics_[shard]), *sources_[shard], on);
+        }));
+  }
+  return {};
+}
+
+Status DestinationPages::StartPushThreads(const PageLimits& limits, const PusherLimits& share) {
   for (uint32_t stream = 0; stream < limits.streams; ++stream) {
     FAULTLINE_ASSIGN(auto reactor, MakeReactor(limits.io));
     FAULTLINE_ASSIGN(auto area, StagedLanding::Create(ram_));
+    ThreadMetrics& metrics = *metrics_[limits.fault_shards + stream];
     push_threads_.push_back(std::make_unique<LaneThread<Pusher>>(
         fmt::format("fl-push-{}", stream), std::move(reactor), std::move(area), [&](Reactor& on) {
-          return std::make_unique<Pusher>(PartsFor(*metrics_[stream + 1]), order_, on, share);
+          return std::make_unique<Pusher>(PartsFor(metrics), order_, on, share);
         }));
   }
   return {};
@@ -103,7 +128,7 @@ void DestinationPages::GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd so
     kept_.push_back({kind, stream, std::move(socket)});
   } else if (kind == LaneKind::kUrgent) {
     SendFirst(socket.get());
-    fault_thread_->GiveLane(std::move(socket));
+    fault_threads_[stream]->GiveLane(std::move(socket));
   } else {
     push_threads_[stream]->GiveLane(std::move(socket));
   }
@@ -158,11 +183,16 @@ void DestinationPages::SweepHoles(PageRun run) {
 }
 
 bool DestinationPages::guest_gone() const {
-  return fault_thread_->guest_gone() || !attachment_.process().IsAlive();
+  return std::any_of(fault_threads_.begin(), fault_threads_.end(),
+                     [](const auto& thread) { return thread->guest_gone(); }) ||
+         !attachment_.process().IsAlive();
 }
 
 wire::ProgressBody DestinationPages::progress() const {
-  const FaultMetrics& faults = metrics_[0]->faults;
+  FaultMetrics faults;
+  for (size_t shard = 0; shard < shards_.shard_count(); ++shard) {
+    faults.MergeFrom(metrics_[shard]->faults);
+  }
   uint64_t placed = 0;
   for (const auto& metrics : metrics_) placed += metrics->landing.data_bytes.value();
   const auto nanos = [](Nanos value) { return static_cast<uint64_t>(value.count()); };
@@ -175,19 +205,19 @@ wire::ProgressBody DestinationPages::progress() const {
 }
 
 Status DestinationPages::Detach() {
-  fault_thread_->ExpectEnd();
+  for (const auto& thread : fault_threads_) thread->ExpectEnd();
   for (const auto& thread : push_threads_) thread->ExpectEnd();
-  return attachment_.Detach(map_);
+  return attachment_.Detach(map_, shards_);
 }
 
 void DestinationPages::StopThreads() {
   memory_ahead_.Stop();
   for (const auto& thread : push_threads_) thread->Stop();
-  if (fault_thread_) fault_thread_->Stop();
+  for (const auto& thread : fault_threads_) thread->Stop();
 }
 
 SummaryJson DestinationPages::Summary(DestinationNumbers numbers) const {
-  fault_thread_->AwaitStep();
+  for (const auto& thread : fault_threads_) thread->AwaitStep();
   for (const auto& thread : push_threads_) thread->AwaitStep();
   FaultMetrics all;
   for (const auto& metrics : metrics_) {
@@ -199,12 +229,14 @@ SummaryJson DestinationPages::Summary(DestinationNumbers numbers) const {
     numbers.wire_bytes += thread->wire_bytes();
     numbers.retries += thread->lanes_lost();
   }
-  for (size_t stream = 1; stream < metrics_.size(); ++stream) {
-    numbers.pushed_pages += metrics_[stream]->landing.data_pages.value();
+  for (size_t i = shards_.shard_count(); i < metrics_.size(); ++i) {
+    numbers.pushed_pages += metrics_[i]->landing.data_pages.value();
   }
   numbers.guest_bytes = geometry_->byte_count();
-  numbers.wire_bytes += fault_thread_->wire_bytes();
-  numbers.retries += fault_thread_->lanes_lost();
+  for (const auto& thread : fault_threads_) {
+    numbers.wire_bytes += thread->wire_bytes();
+    numbers.retries += thread->lanes_lost();
+  }
   numbers.hole_pages = sweep_metrics_.landing.zero_pages.value();
   return DestinationPart(numbers, all);
 }

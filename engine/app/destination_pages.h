@@ -1,6 +1,6 @@
 // The pages of a guest that arrives: its RAM, its ledger, the threads that fetch and place.
 //
-//   fault thread    FaultLoop on the urgent lane        (one)
+//   fault threads   FaultLoop, one for each shard, on its urgent lane
 //   push threads    Pusher, one for each bulk lane
 //
 // The threads run from the start, but get no lane before Open(): until the source has stopped its
@@ -25,15 +25,16 @@
 #include "engine/core/bulk_window.h"
 #include "engine/core/fault_loop.h"
 #include "engine/core/pusher.h"
+#include "engine/core/shard_map.h"
 #include "engine/core/wire.h"
 #include "engine/tcp/tcp_reactor.h"
 #include "uffd/core_follower.h"
 #include "uffd/guest_ram.h"
 #include "uffd/huge_collapse.h"
 #include "uffd/page_table_keeper.h"
+#include "uffd/sharded_placer.h"
 #include "uffd/staged_landing.h"
 #include "uffd/uffd_fault_source.h"
-#include "uffd/uffd_placer.h"
 
 namespace faultline {
 
@@ -42,6 +43,7 @@ struct PageLimits {
   std::optional<ByteCount> window;  ///< bulk bytes in flight, all streams; none: as the link wants
   uint64_t bulk_bytes_per_second = 0;
   uint32_t streams = 1;
+  size_t fault_shards = 1;
 };
 
 /// Threads: every method from any thread unless it says otherwise.
@@ -50,10 +52,10 @@ class DestinationPages {
   static constexpr ByteCount kPopulatePiece{64 * 1024 * 1024};
   static constexpr Nanos kFirstInstants = std::chrono::milliseconds(20);
 
-  /// Attaches to the VMM and starts the threads. `vm` outlives this.
-  static Result<std::unique_ptr<DestinationPages>> Create(QemuDestination& vm, Geometry geometry,
-                                                          const std::string& state_dir,
-                                                          const PageLimits& limits);
+  /// Attaches to the VMM and starts the threads. `vm` and `unprivileged` are used here only.
+  static Result<std::unique_ptr<DestinationPages>> Create(
+      const VmDescription& vm, const Attachment::UnprivilegedWay& unprivileged, Geometry geometry,
+      const std::string& state_dir, const PageLimits& limits);
   ~DestinationPages();
 
   /// A connected page lane. Kept back until Open().
@@ -99,8 +101,10 @@ class DestinationPages {
   };
 
   DestinationPages(std::unique_ptr<const Geometry> geometry, GuestRam ram, VmmMap map,
-                   Attachment attachment, LedgerFile ledger_file);
+                   const ShardMap& shards, Attachment attachment, LedgerFile ledger_file);
   Status StartThreads(const PageLimits& limits);
+  Status StartFaultThreads(const PageLimits& limits);
+  Status StartPushThreads(const PageLimits& limits, const PusherLimits& share);
   /// hugetlbfs: what turns out to be zero gives its memory back, hence the touched mark. tmpfs
   /// needs none: a hole in a huge folio frees nothing and splits it, and it reads as zero as it is.
   Status Populate(PageRun rest, const std::function<Status()>& on_piece);
@@ -112,22 +116,23 @@ class DestinationPages {
   GuestRam ram_;
   PageTableKeeper page_tables_;
   VmmMap map_;
+  const ShardMap shards_;
   Attachment attachment_;
   LedgerFile ledger_file_;
   Ledger ledger_;
   WaiterTable waiters_;
   MonotonicClock clock_;
-  UffdPlacer placer_;
-  CoreFollower follower_;
-  UffdFaultSource source_;
+  ShardedPlacer placer_;
   SequentialOrder order_;
   PushPause push_pause_;
   std::optional<BulkWindow> bulk_window_;  ///< where it follows the link
   MemoryAhead memory_ahead_;
-  std::vector<std::unique_ptr<ThreadMetrics>> metrics_;  ///< [0] the fault thread's
+  std::vector<std::unique_ptr<ThreadMetrics>> metrics_;  ///< fault threads', then push threads'
   ThreadMetrics sweep_metrics_;
   Landing sweep_;
-  std::unique_ptr<LaneThread<FaultLoop>> fault_thread_;
+  std::vector<std::unique_ptr<CoreFollower>> followers_;   ///< one for each shard
+  std::vector<std::unique_ptr<UffdFaultSource>> sources_;  ///< one for each shard
+  std::vector<std::unique_ptr<LaneThread<FaultLoop>>> fault_threads_;
   std::vector<std::unique_ptr<LaneThread<Pusher>>> push_threads_;
 
   std::mutex mutex_;  ///< guards all below

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "engine/app/interrupt.h"
@@ -114,13 +115,18 @@ Status DestinationSession::AttachPages() {
   const PageLimits limits{.io = io,
                           .window = options_.window,
                           .bulk_bytes_per_second = hello_->bulk_bytes_per_second,
-                          .streams = hello_->bulk_streams};
+                          .streams = hello_->bulk_streams,
+                          .fault_shards = FaultShards()};
+  const auto unprivileged = [this](const TargetProcess& process) {
+    return AttachOverQmp(vm_.qmp(), process);
+  };
   // Now, while next to nothing is mapped: the kernel walks all that is for the answer.
   if (auto regions = RegionsForHugePages(vm_.description()); regions.has_value()) {
     huge_regions_ = *std::move(regions);
   }
-  FAULTLINE_ASSIGN(auto pages, DestinationPages::Create(vm_, hello_->geometry,
-                                                        options_.common.state_dir, limits));
+  FAULTLINE_ASSIGN(auto pages,
+                   DestinationPages::Create(vm_.description(), unprivileged, hello_->geometry,
+                                            options_.common.state_dir, limits));
   sweep_ = std::make_unique<HoleSweep>(*pages);
   numbers_.attach_ms = MillisSince(start, clock_);
   {
@@ -129,7 +135,15 @@ Status DestinationSession::AttachPages() {
   }
   progress_.Step(
       fmt::format("attached to {}, pid {}", vm_.description().version, vm_.description().pid));
-  return link_->Send(wire::FrameType::kWelcome);
+  return link_->Send(wire::FrameType::kWelcome, wire::EncodeWelcome({FaultShards(), 0}));
+}
+
+/// One fault thread serves some 100,000 faults a second; many more processors make more.
+uint32_t DestinationSession::FaultShards() const {
+  if (options_.fault_shards > 0) return options_.fault_shards;
+  constexpr uint32_t kProcessorsPerShard = 8;
+  constexpr uint32_t kChosenMax = 8;
+  return std::clamp(std::thread::hardware_concurrency() / kProcessorsPerShard, 1U, kChosenMax);
 }
 
 /// Room for what the source has, while its guest still runs; then the device state's way in.

@@ -55,6 +55,7 @@ class DestinationSession {
   Status CheckAlive() const;
   Status CheckGuest() const;
   void ForgetSource(const Error& error);
+  [[nodiscard]] uint32_t FaultShards() const;
   void ReportProgress();
   void WriteSummaryFile() const;
 

@@ -8,6 +8,7 @@
 #include "engine/app/commands.h"
 #include "engine/app/options.h"
 #include "engine/app/quantities.h"
+#include "engine/core/shard_map.h"
 
 namespace faultline {
 namespace {
@@ -88,6 +89,13 @@ int Main(int argc, char** argv) {
       *receive_command, "--window", receive.window, ParseWindow,
       "background bytes in flight: auto (default) follows the link, a size such as 1MiB fixes it")
       ->type_name("auto|SIZE");
+
+  receive_command
+      ->add_option("--fault-shards", receive.fault_shards,
+                   "threads that serve page faults, each with its own userfaultfd and connection "
+                   "(default: one for each 8 processors)")
+      ->check(CLI::Range(size_t{1}, kShardsMax))
+      ->type_name("N");
 
   MigrateOptions migrate;
   CLI::App* migrate_command = app.add_subcommand("migrate", "Move a running guest to a `receive`");

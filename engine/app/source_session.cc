@@ -91,7 +91,9 @@ Status SourceSession::Connect() {
                          .bulk_streams = options_.streams,
                          .bulk_bytes_per_second = options_.bulk_bytes_per_second});
   FAULTLINE_TRY(link_->Send(wire::FrameType::kHello, hello));
-  FAULTLINE_TRY(inbox_.Await(wire::FrameType::kWelcome, kWelcomeTimeout));
+  FAULTLINE_ASSIGN(const Frame frame, inbox_.Await(wire::FrameType::kWelcome, kWelcomeTimeout));
+  FAULTLINE_ASSIGN(const wire::WelcomeBody welcome, wire::DecodeWelcome(frame.body));
+  urgent_lanes_ = welcome.urgent_lanes;
   progress_.Step(fmt::format("connected to {}", to_.ToString()));
   return {};
 }
@@ -101,8 +103,10 @@ Status SourceSession::OpenLanes() {
     return std::make_unique<PageServer>(ram_->window(), *presence_, *ram_);
   };
   LaneIntroduction lane{.lane = LaneKind::kUrgent, .migration = migration_};
-  FAULTLINE_ASSIGN(auto urgent, LaneKeeper::Create(to_, lane, make_server));
-  lanes_.push_back(std::move(urgent));
+  for (lane.stream = 0; lane.stream < urgent_lanes_; ++lane.stream) {
+    FAULTLINE_ASSIGN(auto urgent, LaneKeeper::Create(to_, lane, make_server));
+    lanes_.push_back(std::move(urgent));
+  }
   lane.lane = LaneKind::kBulk;
   for (lane.stream = 0; lane.stream < options_.streams; ++lane.stream) {
     FAULTLINE_ASSIGN(auto bulk, LaneKeeper::Create(to_, lane, make_server));

@@ -90,6 +90,7 @@ class SourceSession {
   std::unique_ptr<PresenceMap> presence_;
   std::vector<PageRun> extents_;  ///< until they are sent
   Inbox inbox_;
+  uint32_t urgent_lanes_ = 1;  ///< as the destination wants them
   std::vector<std::unique_ptr<LaneKeeper>> lanes_;
   std::unique_ptr<ControlLink> link_;
   DeviceStream device_stream_;

@@ -17,7 +17,7 @@
 //
 //   source                                     destination
 //     Hello(geometry, limits)     ──────────►
-//                                 ◄──────────  Welcome | Refuse(text)
+//                                 ◄──────────  Welcome(urgent lanes) | Refuse(text)
 //     Extents*, ExtentsDone       ──────────►  makes room for them; the guest still runs
 //                                 ◄──────────  Prepared (attached, lanes up, room made)
 //     DeviceState*                ◄─────────►  DeviceState* (QEMU's own stream and return path)
@@ -43,7 +43,7 @@
 namespace faultline::wire {
 
 inline constexpr uint64_t kMagic = 0x314E4C544C554146;  ///< "FAULTLN1"
-inline constexpr uint16_t kWireVersion = 1;
+inline constexpr uint16_t kWireVersion = 2;
 
 /// Random, made by the source, the same on every connection of one migration.
 using MigrationId = std::array<uint8_t, 16>;
@@ -53,7 +53,7 @@ struct Preamble {
   uint16_t version;
   uint8_t lane;         ///< LaneKind
   uint8_t reserved;     ///< zero
-  uint32_t stream;      ///< which bulk lane, from 0; zero for the others
+  uint32_t stream;      ///< which urgent or bulk lane, from 0; zero for control
   uint64_t generation;  ///< of the lane, from 1; a redial counts up
   MigrationId migration;
 };
@@ -137,6 +137,14 @@ struct HelloBody {
 };
 static_assert(sizeof(HelloBody) == 16 && std::is_trivially_copyable_v<HelloBody>);
 inline constexpr uint32_t kBulkStreamsMax = 16;
+
+/// Body of Welcome.
+struct WelcomeBody {
+  uint32_t urgent_lanes;  ///< 1 … kUrgentLanesMax: one for each of the destination's shards
+  uint32_t reserved;      ///< zero
+};
+static_assert(sizeof(WelcomeBody) == 8 && std::is_trivially_copyable_v<WelcomeBody>);
+inline constexpr uint32_t kUrgentLanesMax = 16;
 
 struct RegionEntry {
   uint64_t length;

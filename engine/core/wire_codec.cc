@@ -161,6 +161,22 @@ Result<std::vector<PageRun>> DecodeRuns(ByteView body, const Geometry& geometry)
   return runs;
 }
 
+Bytes EncodeWelcome(const WelcomeBody& welcome) {
+  Bytes bytes;
+  Append(bytes, welcome);
+  return bytes;
+}
+
+Result<WelcomeBody> DecodeWelcome(ByteView body) {
+  if (body.size() != sizeof(WelcomeBody)) return Malformed("Welcome", "wrong length");
+  const auto welcome = Take<WelcomeBody>(body);
+  if (welcome.urgent_lanes < 1 || welcome.urgent_lanes > kUrgentLanesMax) {
+    return Malformed("Welcome", std::to_string(welcome.urgent_lanes) + " urgent lanes");
+  }
+  if (welcome.reserved != 0) return Malformed("Welcome", "reserved bits are set");
+  return welcome;
+}
+
 Bytes EncodeProgress(const ProgressBody& progress) {
   Bytes bytes;
   Append(bytes, progress);

@@ -36,6 +36,10 @@ struct Hello {
 Bytes EncodeHello(const Hello& hello);
 Result<Hello> DecodeHello(ByteView body);
 
+Bytes EncodeWelcome(const WelcomeBody& welcome);
+/// Refuses no lane at all, and more than kUrgentLanesMax.
+Result<WelcomeBody> DecodeWelcome(ByteView body);
+
 /// Extents and Holes. Runs rise, do not overlap, and each lies inside one region; any length.
 inline constexpr size_t kRunsPerFrameMax = kFrameBytesMax / sizeof(RunEntry);
 /// REQUIRES: runs.size() <= kRunsPerFrameMax.

@@ -22,9 +22,8 @@ std::span<const std::byte> BytesOf(const T& value) {
 
 tl::unexpected<Error> Exchange(const std::string& peer, IoEnd end) {
   const ErrorKind kind = end == IoEnd::kTimeout ? ErrorKind::kTimeout : ErrorKind::kPeer;
-  return Fail(kind,
-              fmt::format("greeting the peer at {}: {}; is faultline waiting there?", peer,
-                          tcp::Describe(end)));
+  return Fail(kind, fmt::format("greeting the peer at {}: {}; is faultline waiting there?", peer,
+                                tcp::Describe(end)));
 }
 
 tl::unexpected<Error> Stranger(const std::string& peer) {
@@ -66,7 +65,8 @@ Status SendGreeting(int socket, std::span<const std::byte> bytes, const std::str
 bool IsKnownLane(const wire::Preamble& preamble) {
   const auto lane = static_cast<LaneKind>(preamble.lane);
   if (lane == LaneKind::kBulk) return preamble.stream < wire::kBulkStreamsMax;
-  return (lane == LaneKind::kControl || lane == LaneKind::kUrgent) && preamble.stream == 0;
+  if (lane == LaneKind::kUrgent) return preamble.stream < wire::kUrgentLanesMax;
+  return lane == LaneKind::kControl && preamble.stream == 0;
 }
 
 Status StatusOf(const wire::PreambleReply& reply, const std::string& peer) {

@@ -24,7 +24,7 @@ inline constexpr Nanos kIntroduceTimeout = std::chrono::seconds(20);
 /// What a connection is for.
 struct LaneIntroduction {
   LaneKind lane = LaneKind::kInvalid;
-  uint32_t stream = 0;      ///< which bulk lane
+  uint32_t stream = 0;      ///< which urgent or bulk lane
   uint64_t generation = 1;  ///< counts up with every redial
   wire::MigrationId migration{};
 };

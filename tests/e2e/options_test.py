@@ -24,6 +24,12 @@ add("options.four_streams", moves(Machine(), migrate_args=["--streams", "4"]))
 add("options.sixteen_streams_and_a_small_window",
     moves(migrate_args=["--streams", "16"], receive_args=["--window", "256KiB"]))
 add("options.a_large_window", moves(receive_args=["--window", "16MiB"]))
+add("options.two_fault_shards_and_four_vcpus",
+    moves(Machine(smp=4), receive_args=["--fault-shards", "2"]))
+add("options.sixteen_fault_shards_on_two_nodes",
+    moves(Machine(ram=((96, "tmpfs"), (96, "tmpfs")), smp=2), receive_args=["--fault-shards", "16"]))
+add("options.fault_shards_on_epoll",
+    moves(Machine(smp=2), receive_args=["--fault-shards", "3", "--io", "epoll"]))
 add("options.any_address_with_insecure",
     moves(listen="0.0.0.0:0", receive_args=["--insecure"], migrate_args=["--insecure"]))
 

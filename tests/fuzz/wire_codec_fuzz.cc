@@ -13,7 +13,7 @@ void Decode(uint8_t kind, ByteView body) {
       Geometry::Create({{"ram0", ByteCount(100 * 4096), PageSize(4096)},
                         {"huge0", ByteCount(4 << 21), PageSize(1 << 21)}})
           .value();
-  switch (kind % 5) {
+  switch (kind % 6) {
     case 0:
       if (const auto hello = DecodeHello(body)) {
         FAULTLINE_CHECK(EncodeHello(*hello).size() == body.size());
@@ -36,6 +36,11 @@ void Decode(uint8_t kind, ByteView body) {
       }
       return;
     case 3:
+      if (const auto welcome = DecodeWelcome(body)) {
+        FAULTLINE_CHECK(welcome->urgent_lanes >= 1 && welcome->urgent_lanes <= kUrgentLanesMax);
+      }
+      return;
+    case 4:
       if (const auto text = DecodeText(body)) FAULTLINE_CHECK(text->size() == body.size());
       return;
     default:

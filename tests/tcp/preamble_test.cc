@@ -123,7 +123,11 @@ TEST_P(PreambleTest, AMalformedGreetingIsRefused) {
       [](wire::Preamble& p) { p.reserved = 1; },
       [](wire::Preamble& p) { p.stream = wire::kBulkStreamsMax; },
       [](wire::Preamble& p) { p.generation = 0; },
-      [](wire::Preamble& p) { p.lane = static_cast<uint8_t>(LaneKind::kUrgent); },
+      [](wire::Preamble& p) { p.lane = static_cast<uint8_t>(LaneKind::kControl); },
+      [](wire::Preamble& p) {
+        p.lane = static_cast<uint8_t>(LaneKind::kUrgent);
+        p.stream = wire::kUrgentLanesMax;
+      },
   };
   for (const Lie lie : lies) {
     sockets_ = Connect(GetParam());

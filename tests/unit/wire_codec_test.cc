@@ -109,6 +109,14 @@ TEST(WireCodec, ProgressSurvivesTheWireAndIsChecked) {
   EXPECT_FALSE(DecodeProgress(Bytes(47)).has_value());
 }
 
+TEST(WireCodec, WelcomeSaysHowManyUrgentLanes) {
+  EXPECT_EQ(DecodeWelcome(EncodeWelcome({4, 0}))->urgent_lanes, 4u);
+  EXPECT_FALSE(DecodeWelcome(EncodeWelcome({0, 0})).has_value());
+  EXPECT_FALSE(DecodeWelcome(EncodeWelcome({kUrgentLanesMax + 1, 0})).has_value());
+  EXPECT_FALSE(DecodeWelcome(EncodeWelcome({1, 1})).has_value());
+  EXPECT_FALSE(DecodeWelcome({}).has_value());
+}
+
 TEST(WireCodec, TextIsCutAndCannotDisturbATerminal) {
   EXPECT_EQ(DecodeText(EncodeText("tried X on Y\nf\xC3\xBCr")).value(), "tried X on Y\nf\xC3\xBCr");
   EXPECT_EQ(DecodeText(EncodeText("\x1B[2J\r\x7F")).value(), "?[2J??");
