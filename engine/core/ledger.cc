@@ -200,4 +200,11 @@ Ledger::Census Ledger::TakeCensus() const {
   return census;
 }
 
+bool Ledger::HasAbsent(PageRun run) const {
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    if (State(page) == PageState::kAbsent) return true;
+  }
+  return false;
+}
+
 }  // namespace faultline

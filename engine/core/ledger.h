@@ -96,6 +96,9 @@ class Ledger {
   /// (wake every range: who still waits faults again). REQUIRES: no other user of the storage.
   void RecoverAfterCrash();
 
+  /// Some page of `run` is Absent. Walks it.
+  [[nodiscard]] bool HasAbsent(PageRun run) const;
+
   /// How many pages are in each state. Walks the ledger: for progress and reports only.
   struct Census {
     uint64_t count[kPageStateCount] = {};

@@ -14,6 +14,8 @@ enum class ReadyToken : uint8_t {
   kMailbox = 0,  ///< another thread has a message (stop, a new lane)
   kFaults = 1,   ///< the fault source is readable
   kLane = 2,     ///< the lane may have arrivals, or is broken
+  kReads = 3,    ///< a lane of READs: completions (for its own reactor, never reported further)
+  kLink = 4,     ///< a lane of READs: its connection has an event (as kReads)
 };
 
 class ReadySet {

@@ -18,10 +18,13 @@
 //   source                                     destination
 //     Hello(geometry, limits)     ──────────►
 //                                 ◄──────────  Welcome(urgent lanes) | Refuse(text)
+//     (RdmaRegions*, RdmaOffer    ──────────►  dials the source's queue pairs: rdma_wire.h
+//                                 ◄──────────  RdmaAnswer)
 //     Extents*, ExtentsDone       ──────────►  makes room for them; the guest still runs
 //                                 ◄──────────  Prepared (attached, lanes up, room made)
 //     DeviceState*                ◄─────────►  DeviceState* (QEMU's own stream and return path)
 //     Stopped (guest paused)      ──────────►  from here every request is answered for good
+//     (RdmaCurrent*               ──────────►  what may be read without asking)
 //     Holes*, HolesDone           ──────────►  final; in parallel with the device state
 //                                 ◄──────────  Loaded (paused, pager armed)
 //     Go (committed)              ──────────►  never before Loaded and QEMU's `completed`
@@ -115,8 +118,12 @@ enum class FrameType : uint16_t {
   kReleased = 15,
   kFarewell = 16,
   kAbort = 17,
+  kRdmaRegions = 18,
+  kRdmaOffer = 19,
+  kRdmaAnswer = 20,
+  kRdmaCurrent = 21,
 };
-inline constexpr uint16_t kFrameTypeLast = 17;
+inline constexpr uint16_t kFrameTypeLast = 21;
 
 struct FrameHeader {
   uint32_t length;  ///< of the body; at most kFrameBytesMax

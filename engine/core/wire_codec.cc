@@ -97,6 +97,10 @@ std::string_view Name(FrameType type) {
     case FrameType::kReleased: return "Released";
     case FrameType::kFarewell: return "Farewell";
     case FrameType::kAbort: return "Abort";
+    case FrameType::kRdmaRegions: return "RdmaRegions";
+    case FrameType::kRdmaOffer: return "RdmaOffer";
+    case FrameType::kRdmaAnswer: return "RdmaAnswer";
+    case FrameType::kRdmaCurrent: return "RdmaCurrent";
   }
   return "Unknown";
 }
