@@ -53,6 +53,7 @@ void DestinationSession::OnLost(const Error& error) {
 }
 
 void DestinationSession::OnFrame(Frame frame) {
+  heard_at_.store(clock_.Now().count());
   const Status done = ActOn(frame);
   if (done.has_value()) return;
   spdlog::error("{}", done.error().message);
@@ -86,6 +87,12 @@ Status DestinationSession::ActOn(const Frame& frame) {
       return TakeHoles(frame);
     case kHolesDone:
       return {};
+    case kRdmaRegions:
+      return TakeRdmaRegions(frame);
+    case kRdmaOffer:
+      return TakeRdmaOffer(frame);
+    case kRdmaCurrent:
+      return TakeRdmaCurrent(frame);
     default:
       return Fail(ErrorKind::kPeer, fmt::format("the peer broke the protocol: {} is not for a "
                                                 "destination",

@@ -9,6 +9,10 @@
 namespace faultline {
 namespace {
 
+/// How long an urgent thread may poll for a READ: a little more than one takes on real devices.
+/// Pushers sleep.
+constexpr Nanos kUrgentSpin = std::chrono::microseconds(20);
+
 constexpr int kSweepRetriesMax = 20'000;  ///< a second's worth
 
 VmmMap MapOf(const Geometry& geometry, const VmDescription& vm) {
@@ -99,7 +103,8 @@ Status DestinationPages::StartFaultThreads(const PageLimits& limits) {
     // In place: a write would wait for the pusher's, which holds the inode's lock.
     auto area = std::make_unique<AliasLanding>(ram_.window());
     fault_threads_.push_back(std::make_unique<LaneThread<FaultLoop>>(
-        fmt::format("fl-fault-{}", shard), std::move(reactor), std::move(area), [&](Reactor& on) {
+        fmt::format("fl-fault-{}", shard),
+        MakeHost(std::move(reactor), std::move(area), true, limits.may_read), [&](Reactor& on) {
           return std::make_unique<FaultLoop>(PartsFor(*metrics_[shard]), *sources_[shard], on);
         }));
   }
@@ -112,11 +117,37 @@ Status DestinationPages::StartPushThreads(const PageLimits& limits, const Pusher
     FAULTLINE_ASSIGN(auto area, StagedLanding::Create(ram_));
     ThreadMetrics& metrics = *metrics_[limits.fault_shards + stream];
     push_threads_.push_back(std::make_unique<LaneThread<Pusher>>(
-        fmt::format("fl-push-{}", stream), std::move(reactor), std::move(area), [&](Reactor& on) {
+        fmt::format("fl-push-{}", stream),
+        MakeHost(std::move(reactor), std::move(area), false, limits.may_read), [&](Reactor& on) {
           return std::make_unique<Pusher>(PartsFor(metrics), order_, on, share);
         }));
   }
   return {};
+}
+
+std::unique_ptr<LaneHost> DestinationPages::MakeHost(std::unique_ptr<TcpReactor> reactor,
+                                                     std::unique_ptr<LandingArea> area, bool urgent,
+                                                     bool may_read) {
+  if (!may_read) return std::make_unique<TcpLaneHost>(std::move(reactor), std::move(area));
+  auto host = std::make_unique<RoutedLaneHost>(std::move(reactor), std::move(area),
+                                               urgent ? kUrgentSpin : Nanos(0));
+  read_hosts_.push_back(host.get());
+  return host;
+}
+
+Status DestinationPages::ReadFrom(ReadLanes::Plan plan) {
+  FAULTLINE_ASSIGN(auto reads, ReadLanes::Create(std::move(plan), {ram_, push_pause_, read_hosts_,
+                                                                   fault_threads_.size()}));
+  reads->RegisterAhead([this](PageRun run) { return ledger_.HasAbsent(run); });
+  const std::lock_guard lock(mutex_);
+  reads_ = std::move(reads);
+  return {};
+}
+
+void DestinationPages::MarkCurrent(std::span<const PageRun> runs) {
+  const std::lock_guard lock(mutex_);
+  if (!reads_) return;
+  for (const PageRun& run : runs) reads_->MarkCurrent(run);
 }
 
 void DestinationPages::GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd socket) {
@@ -205,6 +236,7 @@ wire::ProgressBody DestinationPages::progress() const {
 }
 
 Status DestinationPages::Detach() {
+  if (reads_) reads_->StopThreads();  // from here on the source may end the lanes
   for (const auto& thread : fault_threads_) thread->ExpectEnd();
   for (const auto& thread : push_threads_) thread->ExpectEnd();
   return attachment_.Detach(map_, shards_);
@@ -212,8 +244,10 @@ Status DestinationPages::Detach() {
 
 void DestinationPages::StopThreads() {
   memory_ahead_.Stop();
+  if (reads_) reads_->StopThreads();
   for (const auto& thread : push_threads_) thread->Stop();
   for (const auto& thread : fault_threads_) thread->Stop();
+  if (reads_) reads_->Release();
 }
 
 SummaryJson DestinationPages::Summary(DestinationNumbers numbers) const {
@@ -238,7 +272,17 @@ SummaryJson DestinationPages::Summary(DestinationNumbers numbers) const {
     numbers.retries += thread->lanes_lost();
   }
   numbers.hole_pages = sweep_metrics_.landing.zero_pages.value();
+  numbers.reading = Reading();
   return DestinationPart(numbers, all);
+}
+
+ReadNumbers DestinationPages::Reading() const {
+  if (!reads_) return {};
+  return {.device = reads_->device(),
+          .read_bytes = reads_->read_bytes(),
+          .pinned = reads_->pinned(),
+          .registering = reads_->registering(),
+          .lost = reads_->lost()};
 }
 
 }  // namespace faultline

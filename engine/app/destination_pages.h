@@ -21,6 +21,7 @@
 #include "engine/app/memory_ahead.h"
 #include "engine/app/monotonic_clock.h"
 #include "engine/app/options.h"
+#include "engine/app/read_lanes.h"
 #include "engine/app/summary.h"
 #include "engine/core/bulk_window.h"
 #include "engine/core/fault_loop.h"
@@ -44,6 +45,7 @@ struct PageLimits {
   uint64_t bulk_bytes_per_second = 0;
   uint32_t streams = 1;
   size_t fault_shards = 1;
+  bool may_read = false;  ///< lanes of READs may be added
 };
 
 /// Threads: every method from any thread unless it says otherwise.
@@ -72,6 +74,12 @@ class DestinationPages {
   /// each kPopulatePiece at the latest, however long the runs: for signs of life, and to stop with
   /// its error. Once, before Open(); `runs` as SequentialOrder::PutFirst wants them.
   Status Expect(std::span<const PageRun> runs, const std::function<Status()>& on_piece);
+
+  /// Adds lanes of READs beside all page lanes. An error: pages come over TCP. Once, before
+  /// Open(). REQUIRES: may_read.
+  Status ReadFrom(ReadLanes::Plan plan);
+  /// The source vouches for what it has registered in `runs`.
+  void MarkCurrent(std::span<const PageRun> runs);
 
   [[nodiscard]] const Geometry& geometry() const { return *geometry_; }
   [[nodiscard]] PageCount missing() const { return ledger_.missing(); }
@@ -105,6 +113,9 @@ class DestinationPages {
   Status StartThreads(const PageLimits& limits);
   Status StartFaultThreads(const PageLimits& limits);
   Status StartPushThreads(const PageLimits& limits, const PusherLimits& share);
+  std::unique_ptr<LaneHost> MakeHost(std::unique_ptr<TcpReactor> reactor,
+                                     std::unique_ptr<LandingArea> area, bool urgent, bool may_read);
+  [[nodiscard]] ReadNumbers Reading() const;
   /// hugetlbfs: what turns out to be zero gives its memory back, hence the touched mark. tmpfs
   /// needs none: a hole in a huge folio frees nothing and splits it, and it reads as zero as it is.
   Status Populate(PageRun rest, const std::function<Status()>& on_piece);
@@ -132,6 +143,8 @@ class DestinationPages {
   Landing sweep_;
   std::vector<std::unique_ptr<CoreFollower>> followers_;   ///< one for each shard
   std::vector<std::unique_ptr<UffdFaultSource>> sources_;  ///< one for each shard
+  std::unique_ptr<ReadLanes> reads_;         ///< outlives the lanes, which work with its memory
+  std::vector<RoutedLaneHost*> read_hosts_;  ///< the fault threads', then the push threads'
   std::vector<std::unique_ptr<LaneThread<FaultLoop>>> fault_threads_;
   std::vector<std::unique_ptr<LaneThread<Pusher>>> push_threads_;
 

@@ -55,6 +55,8 @@ ExitCode DestinationSession::Run() {
   if (const Status done = Release(); !done.has_value()) spdlog::warn("{}", done.error().message);
   WriteSummaryFile();
   progress_.Step(DescribeSummary(summary_));
+  acceptor_->Stop();
+  pages_->StopThreads();
   Afterwards();
   return ExitCode::kDone;
 }
@@ -116,7 +118,8 @@ Status DestinationSession::AttachPages() {
                           .window = options_.window,
                           .bulk_bytes_per_second = hello_->bulk_bytes_per_second,
                           .streams = hello_->bulk_streams,
-                          .fault_shards = FaultShards()};
+                          .fault_shards = FaultShards(),
+                          .may_read = MayRead()};
   const auto unprivileged = [this](const TargetProcess& process) {
     return AttachOverQmp(vm_.qmp(), process);
   };
@@ -148,7 +151,8 @@ uint32_t DestinationSession::FaultShards() const {
 
 /// Room for what the source has, while its guest still runs; then the device state's way in.
 Status DestinationSession::MakeRoom() {
-  FAULTLINE_TRY(inbox_.Await(wire::FrameType::kExtentsDone, kLanesTimeout));
+  FAULTLINE_TRY(AwaitExtents());
+  FAULTLINE_TRY(AnswerOffer());
   FAULTLINE_TRY(pages_->Expect(extents_, [this] {
     ReportProgress();
     return CheckAlive();
@@ -158,6 +162,18 @@ Status DestinationSession::MakeRoom() {
   FAULTLINE_TRY(vm_.StartDeviceState(qemus.get()));
   progress_.Step("ready");
   return link_->Send(wire::FrameType::kPrepared);
+}
+
+/// As long as the source is heard: it may have a lot to register before.
+Status DestinationSession::AwaitExtents() {
+  while (true) {
+    FAULTLINE_TRY(CheckAlive());
+    const Result<Frame> done = inbox_.Await(wire::FrameType::kExtentsDone, kSlice);
+    if (done.has_value()) return {};
+    if (done.error().kind != ErrorKind::kTimeout) return tl::make_unexpected(done.error());
+    if (clock_.Now() - Nanos(heard_at_.load()) > kLanesTimeout)
+      return tl::make_unexpected(done.error());
+  }
 }
 
 Status DestinationSession::LoadDevices() {
@@ -255,8 +271,6 @@ Status DestinationSession::Release() {
 /// The migration is over, and nobody waits for this: the guest only runs faster afterwards.
 void DestinationSession::Afterwards() {
   if (huge_regions_.empty()) return;
-  acceptor_->Stop();
-  pages_->StopThreads();
   const CollapseReport report = pages_->Collapse(huge_regions_, [] { return Interrupted(); });
   summary_["afterwards"] = AfterwardsPart(report);
   WriteSummaryFile();

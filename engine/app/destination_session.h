@@ -23,6 +23,7 @@
 #include "engine/app/options.h"
 #include "engine/app/phase_keeper.h"
 #include "engine/app/progress.h"
+#include "engine/core/rdma_wire.h"
 #include "engine/core/wire_codec.h"
 #include "qemu-integration/qemu_vm.h"
 
@@ -42,6 +43,10 @@ class DestinationSession {
   Status CompareGuests();
   Status AttachPages();
   Status MakeRoom();
+  Status AwaitExtents();
+  Status AnswerOffer();
+  Status AcceptOffer();
+  [[nodiscard]] bool MayRead() const;
   Status LoadDevices();
   Status AwaitGo();
   Status RunGuest();
@@ -70,6 +75,9 @@ class DestinationSession {
   Status TakeDeviceState(const Frame& frame);
   Status TakeStopped();
   Status TakeHoles(const Frame& frame);
+  Status TakeRdmaRegions(const Frame& frame);
+  Status TakeRdmaOffer(const Frame& frame);
+  Status TakeRdmaCurrent(const Frame& frame);
   Status NotNow(wire::FrameType type) const;
   bool AreAttached();
 
@@ -81,13 +89,16 @@ class DestinationSession {
   MonotonicClock clock_;
   Progress progress_;
   Nanos progress_at_{};
+  std::atomic<Nanos::rep> heard_at_{0};  ///< the last frame
   PhaseKeeper<DestinationPhase, DestinationEvent> phase_;
 
   std::optional<wire::Hello> hello_;
   DestinationNumbers numbers_;
   SummaryJson summary_;
-  std::vector<size_t> huge_regions_;  ///< those that the kernel would map by huge pages
-  std::vector<PageRun> extents_;      ///< the control link's thread's until ExtentsDone
+  std::vector<size_t> huge_regions_;            ///< those that the kernel would map by huge pages
+  std::vector<PageRun> extents_;                ///< the control link's thread's until ExtentsDone
+  std::vector<wire::RdmaRegion> rdma_regions_;  ///< likewise
+  std::optional<wire::RdmaOffer> rdma_offer_;   ///< likewise
   Inbox inbox_;
 
   std::mutex mutex_;  ///< guards the migration's identity, and the making of pages_

@@ -17,9 +17,9 @@
 #include <string>
 #include <thread>
 
+#include "engine/app/lane_host.h"
 #include "engine/core/check.h"
 #include "engine/core/fault_loop.h"
-#include "engine/tcp/tcp_reactor.h"
 
 namespace faultline {
 
@@ -30,15 +30,13 @@ class LaneThread {
   /// How long a step may sleep: also how late a stop or a rate limit may be noticed.
   static constexpr Nanos kStepTimeout = std::chrono::milliseconds(5);
 
-  /// `make_loop(reactor)` builds the loop on the thread's reactor.
+  /// `make_loop(reactor)` builds the loop on the host's reactor.
   template <class MakeLoop>
-  LaneThread(std::string name, std::unique_ptr<TcpReactor> reactor,
-             std::unique_ptr<LandingArea> area, MakeLoop make_loop)
+  LaneThread(std::string name, std::unique_ptr<LaneHost> host, MakeLoop make_loop)
       : name_(std::move(name)),
-        area_(std::move(area)),
         mailbox_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-        reactor_(std::move(reactor)),
-        loop_(make_loop(*reactor_)) {
+        host_(std::move(host)),
+        loop_(make_loop(host_->reactor())) {
     FAULTLINE_CHECK(mailbox_.valid());
     thread_ = std::thread([this] { Run(); });
     pthread_setname_np(thread_.native_handle(), name_.substr(0, 15).c_str());
@@ -89,7 +87,7 @@ class LaneThread {
   static constexpr int kAwaitStepPolls = 2'000;  ///< 0.1 s
 
   void Run() {
-    reactor_->Watch(mailbox_.get(), ReadyToken::kMailbox);
+    host_->reactor().Watch(mailbox_.get(), ReadyToken::kMailbox);
     while (!stopping_.load(std::memory_order_acquire) && !guest_gone()) {
       const StepResult result = loop_->Step(kStepTimeout);
       if (result == StepResult::kGuestGone) guest_gone_.store(true, std::memory_order_release);
@@ -111,14 +109,14 @@ class LaneThread {
     }
     if (!socket.valid()) return;
     loop_->DropLane();
-    loop_->SetLane(reactor_->OpenLane(std::move(socket), *area_));
+    loop_->SetLane(host_->Open(std::move(socket)));
     spdlog::debug("{}: lane open", name_);
   }
 
   void NoteLaneLost() {
     if (end_expected_.load(std::memory_order_acquire)) return;
     lanes_lost_.fetch_add(1, std::memory_order_relaxed);
-    if (area_->full()) return AwaitRoom();
+    if (host_->full()) return AwaitRoom();
     spdlog::warn("{}: the lane is lost; its pages will be asked for again", name_);
   }
 
@@ -135,9 +133,8 @@ class LaneThread {
   }
 
   const std::string name_;
-  const std::unique_ptr<LandingArea> area_;
   tcp::UniqueFd mailbox_;
-  std::unique_ptr<TcpReactor> reactor_;
+  const std::unique_ptr<LaneHost> host_;
   std::unique_ptr<Loop> loop_;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> end_expected_{false};

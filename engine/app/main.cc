@@ -38,6 +38,35 @@ void AddMigration(CLI::App& command, CommonOptions& common, bool& insecure) {
                    "unencrypted, and anyone who reaches the port can send a guest");
 }
 
+void AddRdma(CLI::App& command, RdmaOptions& rdma, const std::string& standard) {
+  const auto take = [&rdma](const std::string& word) {
+    rdma.transport = word == "rdma"  ? Transport::kRdma
+                     : word == "tcp" ? Transport::kTcp
+                                     : Transport::kAuto;
+  };
+  command
+      .add_option_function<std::string>(
+          "--transport", take,
+          "how pages cross the network: auto takes RDMA where both sides can (default " + standard +
+              ")")
+      ->check(CLI::IsMember({"auto", "rdma", "tcp"}))
+      ->type_name("auto|rdma|tcp");
+  command.add_option("--rdma-device", rdma.device, "RDMA device, as ibv_devices lists it")
+      ->type_name("NAME");
+}
+
+/// What only the side that reads decides.
+void AddReading(CLI::App& command, RdmaOptions& rdma) {
+  AddRdma(command, rdma, "auto");
+  command
+      .add_option("--rdma-tos", rdma.urgent_type_of_service,
+                  "type of service (RFC 2474) of demand fetches by RDMA; picks the service level")
+      ->check(CLI::Range(0, 255));
+  command
+      .add_option("--rdma-bulk-tos", rdma.bulk_type_of_service, "the same for background fetches")
+      ->check(CLI::Range(0, 255));
+}
+
 /// Adapts a parser that returns Result<T> to the command line.
 template <class T>
 CLI::Option* AddParsed(CLI::App& command, const std::string& name, T& target,
@@ -96,6 +125,7 @@ int Main(int argc, char** argv) {
                    "(default: one for each 8 processors)")
       ->check(CLI::Range(size_t{1}, kShardsMax))
       ->type_name("N");
+  AddReading(*receive_command, receive.rdma);
 
   MigrateOptions migrate;
   CLI::App* migrate_command = app.add_subcommand("migrate", "Move a running guest to a `receive`");
@@ -104,9 +134,10 @@ int Main(int argc, char** argv) {
   migrate_command->add_option("--to", migrate.to, "address of the `receive`")
       ->required()
       ->type_name("ADDR:PORT");
-  migrate_command->add_option("--transport", "how pages cross the network")
-      ->check(CLI::IsMember({"tcp"}))
-      ->type_name("tcp");
+  AddRdma(*migrate_command, migrate.rdma, "tcp");
+  migrate_command
+      ->add_option("--rdma-port", migrate.rdma.port, "where queue pairs are accepted (default any)")
+      ->type_name("PORT");
   AddParsed<uint64_t>(*migrate_command, "--max-bandwidth", migrate.bulk_bytes_per_second, ParseRate,
                       "limit of the background lanes, e.g. 10Gbit or 500MiB per second; demand "
                       "fetches are never limited")

@@ -13,6 +13,9 @@ ExitCode RunMigrate(const MigrateOptions& options) {
   CatchInterrupts();
   const Result<Endpoint> endpoint = AllowedEndpoint(options.to, options.insecure);
   if (!endpoint.has_value()) return Refuse(kCommand, endpoint.error());
+  if (const Status usable = CheckRdma(options.rdma); !usable.has_value()) {
+    return Refuse(kCommand, usable.error());
+  }
   const Result<std::unique_ptr<QemuSource>> vm = QemuSource::Attach(TargetOf(options.common));
   if (!vm.has_value()) return Refuse(kCommand, vm.error());
   for (const Finding& finding : (*vm)->findings()) spdlog::debug("{}", finding.line);

@@ -1,6 +1,7 @@
 // What the command line says, checked, in the engine's own types.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -26,6 +27,21 @@ struct CommonOptions {
   bool verbose = false;
 };
 
+/// How pages cross the network.
+enum class Transport : uint8_t {
+  kAuto = 1,  ///< by RDMA where both sides can, else over TCP
+  kRdma,      ///< by RDMA, or not at all (single pages may still come over TCP)
+  kTcp,
+};
+
+struct RdmaOptions {
+  Transport transport = Transport::kAuto;
+  std::string device;  ///< empty: whichever leads to the other side
+  uint16_t port = 0;   ///< `migrate`: where queue pairs are accepted; 0: any
+  uint8_t urgent_type_of_service = 0;
+  uint8_t bulk_type_of_service = 0;
+};
+
 struct CheckOptions {
   CommonOptions common;
   bool destination = false;  ///< check a QEMU that is to receive
@@ -37,6 +53,7 @@ struct ReceiveOptions {
   std::optional<ByteCount> window;  ///< bulk bytes in flight, all streams; none: as the link wants
   uint32_t fault_shards = 0;      ///< 0: by the number of processors
   bool insecure = false;
+  RdmaOptions rdma;
 };
 
 struct MigrateOptions {
@@ -46,6 +63,7 @@ struct MigrateOptions {
   uint32_t streams = 2;
   bool insecure = false;
   bool quit_source = false;
+  RdmaOptions rdma{.transport = Transport::kTcp, .device = {}};
 };
 
 }  // namespace faultline

@@ -13,6 +13,9 @@ ExitCode RunReceive(const ReceiveOptions& options) {
   CatchInterrupts();
   const Result<Endpoint> endpoint = AllowedEndpoint(options.listen, options.insecure);
   if (!endpoint.has_value()) return Refuse(kCommand, endpoint.error());
+  if (const Status usable = CheckRdma(options.rdma); !usable.has_value()) {
+    return Refuse(kCommand, usable.error());
+  }
   const Result<std::unique_ptr<QemuDestination>> vm =
       QemuDestination::Attach(TargetOf(options.common));
   if (!vm.has_value()) return Refuse(kCommand, vm.error());

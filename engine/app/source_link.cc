@@ -24,6 +24,7 @@ constexpr Nanos kRedialPause = milliseconds(200);
 Status SourceSession::DialControl(Nanos timeout) {
   FAULTLINE_ASSIGN(Connection connection, Dial(to_, {.timeout = timeout}));
   ++control_generation_;
+  local_host_ = LocalHost(connection.socket.get());
   FAULTLINE_TRY(Introduce(
       connection.socket.get(),
       {.lane = LaneKind::kControl, .generation = control_generation_, .migration = migration_},
@@ -103,6 +104,7 @@ ExitCode SourceSession::GiveUp(const Error& error) {
   for (const auto& lane : lanes_) lane->Stop();
   link_->Stop();
   if (hole_scan_.joinable()) hole_scan_.join();
+  StopReads();
   numbers_.result = "failed";
   numbers_.total = clock_.Now() - started_at_;
   static_cast<void>(WriteSummary(options_.common.json_path,

@@ -47,6 +47,7 @@ SourceSession::SourceSession(const MigrateOptions& options, QemuSource& vm, Endp
 SourceSession::~SourceSession() {
   link_->Stop();
   if (hole_scan_.joinable()) hole_scan_.join();
+  StopReads();
 }
 
 ExitCode SourceSession::Run() {
@@ -63,6 +64,7 @@ Status SourceSession::Prepare() {
   FAULTLINE_TRY(OpenRam());
   FAULTLINE_TRY(Connect());
   FAULTLINE_TRY(OpenLanes());
+  FAULTLINE_TRY(OfferReads());
   return SendExtents();
 }
 
@@ -121,10 +123,16 @@ Status SourceSession::SendExtents() {
   extents_ = {};
   FAULTLINE_TRY(link_->Send(wire::FrameType::kExtentsDone));
   heard_at_.store(clock_.Now().count());
+  FAULTLINE_TRY(TakeAnswer());
+  FAULTLINE_TRY(AwaitPreparing(wire::FrameType::kPrepared));
+  return {};
+}
+
+/// While the destination makes ready it gives signs of life, however long it takes.
+Result<Frame> SourceSession::AwaitPreparing(wire::FrameType type) {
   while (true) {
-    const Result<Frame> prepared = inbox_.Await(wire::FrameType::kPrepared, kSlice);
-    if (prepared.has_value()) return {};
-    if (prepared.error().kind != ErrorKind::kTimeout) return tl::make_unexpected(prepared.error());
+    Result<Frame> frame = inbox_.Await(type, kSlice);
+    if (frame.has_value() || frame.error().kind != ErrorKind::kTimeout) return frame;
     FAULTLINE_TRY(CheckLink(Nanos(heard_at_.load()) + kSilenceMax));
   }
 }
@@ -148,6 +156,7 @@ Status SourceSession::StopGuest() {
 /// The guest is stopped: pages are final, and the destination may ask for them from now on.
 Status SourceSession::MoveDevices() {
   FAULTLINE_TRY(link_->Send(wire::FrameType::kStopped));
+  if (readable_) current_scan_ = std::thread([this] { SendCurrent(); });
   FAULTLINE_TRY(vm_.ContinueDeviceState());
   const Nanos deadline = clock_.Now() + kSwitchTimeout;
   while (true) {
@@ -205,6 +214,7 @@ void SourceSession::Release() {
     lane->Stop();
     numbers_.retries += lane->redials();
   }
+  StopReads();
   const SummaryJson ours = SourcePart(numbers_);
   static_cast<void>(link_->SendText(wire::FrameType::kFarewell, ours.dump()));
   const SummaryJson summary = MergeSummary(ours, destination_part_);

@@ -5,7 +5,8 @@
 //   main thread      Run(): the passes, in order
 //   control link     reads frames: device state's return path, progress; the rest to the inbox
 //   lane keepers     one thread that dials and one that serves for each page lane
-//   hole scan        after the stop, in parallel with the device state
+//   hole scan        after the commit: what the source does not have
+//   current scan     after the stop: what may be read (source_reads.cc)
 #pragma once
 
 #include <atomic>
@@ -22,6 +23,7 @@
 #include "engine/app/options.h"
 #include "engine/app/phase_keeper.h"
 #include "engine/app/progress.h"
+#include "engine/app/readable_ram.h"
 #include "engine/app/summary.h"
 #include "engine/core/source_memory.h"
 #include "engine/core/wire_codec.h"
@@ -44,6 +46,7 @@ class SourceSession {
   Status OpenRam();
   Status Connect();
   Status OpenLanes();
+  Status OfferReads();
   Status SendExtents();
   Status StopGuest();
   Status MoveDevices();
@@ -62,6 +65,12 @@ class SourceSession {
   void Redial();
   Status SendRuns(wire::FrameType type, const std::vector<PageRun>& runs);
   void SendHoles();
+  Result<Frame> AwaitPreparing(wire::FrameType type);
+  Status MakeReadable();
+  Status TakeAnswer();
+  Status DoWithoutReads(const Error& why);
+  void SendCurrent();
+  void StopReads();
   void OnFrame(Frame frame);
   void OnLost(const Error& error);
 
@@ -88,13 +97,16 @@ class SourceSession {
   std::optional<GuestRam> ram_;
   std::optional<PageTableKeeper> page_tables_;
   std::unique_ptr<PresenceMap> presence_;
-  std::vector<PageRun> extents_;  ///< until they are sent
+  std::unique_ptr<ReadableRam> readable_;  ///< nothing: pages go over TCP
+  std::string local_host_;                 ///< where the control connection leaves from
+  std::vector<PageRun> extents_;           ///< until they are sent
   Inbox inbox_;
   uint32_t urgent_lanes_ = 1;  ///< as the destination wants them
   std::vector<std::unique_ptr<LaneKeeper>> lanes_;
   std::unique_ptr<ControlLink> link_;
   DeviceStream device_stream_;
   std::thread hole_scan_;
+  std::thread current_scan_;  ///< from the stop on: what may be read
 };
 
 }  // namespace faultline

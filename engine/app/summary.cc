@@ -43,6 +43,31 @@ SummaryJson Object(const SummaryJson& object, const char* key) {
   return found != object.end() && found->is_object() ? *found : SummaryJson::object();
 }
 
+SummaryJson ReadPart(const ReadNumbers& reading) {
+  if (reading.device.empty()) return SummaryJson::object();
+  return {{"device", reading.device},
+          {"read_bytes", reading.read_bytes.value()},
+          {"pinned_bytes", reading.pinned.value()},
+          {"register_ms", Millis(reading.registering)},
+          {"lanes_lost", reading.lost}};
+}
+
+/// A line of its own, where pages were read.
+std::string DescribeReading(const SummaryJson& summary) {
+  const SummaryJson rdma = Object(summary, "rdma");
+  const SummaryJson source = Object(rdma, "source");
+  const SummaryJson destination = Object(rdma, "destination");
+  if (destination.empty()) return {};
+  constexpr double kMebi = 1024.0 * 1024.0;
+  return fmt::format(
+      "\n  rdma     {:.1f} MiB read over {}; pinned {:.0f} MiB at the source in {:.0f} ms, {:.0f} "
+      "MiB at the destination in {:.0f} ms; {:.0f} lanes lost",
+      Number(destination, "read_bytes") / kMebi, Word(destination, "device", "?"),
+      Number(source, "pinned_bytes") / kMebi, Number(source, "register_ms"),
+      Number(destination, "pinned_bytes") / kMebi, Number(destination, "register_ms"),
+      Number(destination, "lanes_lost"));
+}
+
 }  // namespace
 
 SummaryJson DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faults) {
@@ -52,7 +77,10 @@ SummaryJson DestinationPart(const DestinationNumbers& numbers, const FaultMetric
   latency["stages"] = {{"request", Percentiles(faults.request)},
                        {"fetch", Percentiles(faults.fetch)},
                        {"place", Percentiles(faults.place)}};
-  return {{"guest_bytes", numbers.guest_bytes.value()},
+  const bool read = numbers.reading.read_bytes > ByteCount(0);
+  return {{"transport", read ? "rdma" : "tcp"},
+          {"rdma", ReadPart(numbers.reading)},
+          {"guest_bytes", numbers.guest_bytes.value()},
           {"data_bytes", numbers.data_bytes.value()},
           {"wire_bytes", numbers.wire_bytes.value()},
           {"faults",
@@ -79,6 +107,7 @@ SummaryJson SourcePart(const SourceNumbers& numbers) {
           {"total_ms", Millis(numbers.total)},
           {"prepare_ms", Millis(numbers.prepare)},
           {"device_bytes", numbers.device_bytes.value()},
+          {"rdma", ReadPart(numbers.reading)},
           {"retries", numbers.retries},
           {"cpu_s", ProcessCpuSeconds()}};
 }
@@ -101,6 +130,8 @@ SummaryJson MergeSummary(const SummaryJson& source, const SummaryJson& destinati
   for (const auto& [key, value] : destination.items()) {
     if (key != "result") merged[key] = value;
   }
+  merged["rdma"] = {{"source", Object(source, "rdma")},
+                    {"destination", Object(destination, "rdma")}};
   merged["retries"] = Whole(source, "retries") + Whole(destination, "retries");
   merged["cpu_s"] = {{"source", Number(source, "cpu_s")},
                      {"destination", Number(destination, "cpu_s")}};
@@ -124,7 +155,7 @@ std::string DescribeSummary(const SummaryJson& summary) {
       "  faults   {:.0f}: {:.0f} fetched on demand, {:.0f} joined the pusher, {:.0f} zero, "
       "{:.0f} already there\n"
       "  latency  p50 {:.0f} us, p90 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, max {:.0f} us\n"
-      "  cpu      source {:.2f} s, destination {:.2f} s",
+      "  cpu      source {:.2f} s, destination {:.2f} s{}",
       Word(summary, "result", "unknown"), Number(summary, "guest_bytes") / kMebi,
       Number(summary, "data_bytes") / kMebi,
       Number(summary, "zero_pages") + Number(summary, "hole_pages"), Number(summary, "blackout_ms"),
@@ -132,7 +163,8 @@ std::string DescribeSummary(const SummaryJson& summary) {
       Number(faults, "from_urgent"), Number(faults, "joined_bulk"), Number(faults, "zero"),
       Number(faults, "already_held") + Number(faults, "again"), Number(latency, "p50"),
       Number(latency, "p90"), Number(latency, "p99"), Number(latency, "p999"),
-      Number(latency, "max"), Number(cpu, "source"), Number(cpu, "destination"));
+      Number(latency, "max"), Number(cpu, "source"), Number(cpu, "destination"),
+      DescribeReading(summary));
 }
 
 std::string DescribeAfterwards(const CollapseReport& report) {

@@ -19,6 +19,15 @@ namespace faultline {
 
 using SummaryJson = nlohmann::ordered_json;
 
+/// What one side did for READs; nothing if it did none.
+struct ReadNumbers {
+  std::string device{};
+  ByteCount read_bytes{};  ///< page content that came by READs
+  ByteCount pinned{};      ///< at its highest
+  Nanos registering{};
+  uint64_t lost = 0;  ///< lanes of READs that broke
+};
+
 struct DestinationNumbers {
   ByteCount guest_bytes{};
   ByteCount data_bytes{};  ///< page content that arrived
@@ -29,6 +38,7 @@ struct DestinationNumbers {
   uint64_t retries = 0;  ///< lanes that were lost and dialled again
   double attach_ms = 0;
   double device_load_ms = 0;
+  ReadNumbers reading{};
 };
 
 struct SourceNumbers {
@@ -38,6 +48,7 @@ struct SourceNumbers {
   Nanos prepare{};       ///< start of migrate → about to stop the guest
   ByteCount device_bytes{};
   uint64_t retries = 0;
+  ReadNumbers reading{};
 };
 
 SummaryJson DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faults);

@@ -190,6 +190,13 @@ void SendFirst(int fd) {
   (void)SetOption(fd, SOL_SOCKET, SO_PRIORITY, kInteractive);
 }
 
+std::string LocalHost(int fd) {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length) != 0) return {};
+  return tcp::EndpointOf(reinterpret_cast<const sockaddr&>(storage)).host;
+}
+
 Result<Listener> Listener::Create(const Endpoint& endpoint) {
   FAULTLINE_ASSIGN(const tcp::AddressList list, tcp::Resolve(endpoint, true));
   int error = EADDRNOTAVAIL;

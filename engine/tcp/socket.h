@@ -50,6 +50,9 @@ Status PrepareConnection(int fd, Nanos silence_max = kPeerSilenceMax);
 /// and not being allowed to is no error. ip(7), IP_TOS; socket(7), SO_PRIORITY.
 void SendFirst(int fd);
 
+/// The address that a connected socket has at this end, numeric; empty if it has none.
+std::string LocalHost(int fd);
+
 class Listener {
  public:
   /// Binds the first address of the endpoint that can be bound. SO_REUSEADDR: a port in TIME_WAIT

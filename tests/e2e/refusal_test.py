@@ -253,6 +253,18 @@ def wrong_usage(site):
 
 
 @scenario()
+def rdma_that_is_not_there(site):
+    """Who names a device gets that one or a line, before anything else is looked at."""
+    nowhere = ["--qmp", site.file("qmp"), "--rdma-device", "no_such_device"]
+    for case in (["migrate", *nowhere, "--to", NOWHERE, "--transport", "rdma"],
+                 ["migrate", *nowhere, "--to", NOWHERE, "--transport", "auto"],
+                 ["receive", *nowhere, "--listen", "127.0.0.1:0", "--transport", "rdma"]):
+        child = site.run_engine(*case)
+        require(child.wait(10) == 1, f"{case}: exit {child.status}, not 1: {child.log()}")
+        one_line(child, f"{case}", "RDMA")
+
+
+@scenario()
 def no_room_for_the_engines_state(site):
     """--state-dir on a full file system, below a file, and not writable at all."""
     move = Move(site, Machine(ram=((512, "tmpfs"),), append="touch_mib=32"))

@@ -1,0 +1,41 @@
+// What a lane thread opens its lanes on: a reactor, and the way from a connected socket to a lane.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "engine/core/landing_area.h"
+#include "engine/core/page_channel.h"
+#include "engine/core/reactor.h"
+#include "engine/tcp/tcp_reactor.h"
+
+namespace faultline {
+
+/// Made anywhere, used by one thread.
+class LaneHost {
+ public:
+  virtual ~LaneHost() = default;
+  virtual Reactor& reactor() = 0;
+  /// A lane over a connected socket whose preamble has been exchanged.
+  virtual std::unique_ptr<PageChannel> Open(tcp::UniqueFd socket) = 0;
+  /// The guest's RAM file has no room for what arrives.
+  [[nodiscard]] virtual bool full() const = 0;
+};
+
+/// Pages come over TCP, all of them.
+class TcpLaneHost final : public LaneHost {
+ public:
+  TcpLaneHost(std::unique_ptr<TcpReactor> reactor, std::unique_ptr<LandingArea> area)
+      : area_(std::move(area)), reactor_(std::move(reactor)) {}
+  Reactor& reactor() override { return *reactor_; }
+  std::unique_ptr<PageChannel> Open(tcp::UniqueFd socket) override {
+    return reactor_->OpenLane(std::move(socket), *area_);
+  }
+  [[nodiscard]] bool full() const override { return area_->full(); }
+
+ private:
+  const std::unique_ptr<LandingArea> area_;
+  const std::unique_ptr<TcpReactor> reactor_;
+};
+
+}  // namespace faultline
