@@ -70,7 +70,7 @@ class DestinationPages {
   void SweepHoles(PageRun run);
   /// What the source has: there must be room for it, it is pushed first, and memory for it that
   /// comes in huge pages is allocated ahead of need: hugetlbfs before this returns (afterwards its
-  /// pool could be empty), tmpfs while the hand-over and the pushers go on. `on_piece` runs after
+  /// pool could be empty), tmpfs with a head start (memory_ahead.h). `on_piece` runs after
   /// each kPopulatePiece at the latest, however long the runs: for signs of life, and to stop with
   /// its error. Once, before Open(); `runs` as SequentialOrder::PutFirst wants them.
   Status Expect(std::span<const PageRun> runs, const std::function<Status()>& on_piece);

@@ -10,19 +10,48 @@ namespace faultline {
 
 void MemoryAhead::Start(std::vector<PageRun> runs) {
   if (runs.empty()) return;
-  thread_ = std::thread([this, runs = std::move(runs)] { Run(runs); });
-  pthread_setname_np(thread_.native_handle(), "fl-memory");
+  runs_ = std::move(runs);
+  const unsigned count = std::clamp(std::thread::hardware_concurrency(), 1U, kThreadsMax);
+  at_work_.store(count, std::memory_order_relaxed);
+  for (unsigned i = 0; i < count; ++i) {
+    threads_.emplace_back([this] { Run(); });
+    pthread_setname_np(threads_.back().native_handle(), "fl-memory");
+  }
 }
 
 void MemoryAhead::Stop() {
   stopping_.store(true, std::memory_order_relaxed);
-  if (thread_.joinable()) thread_.join();
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
 }
 
-void MemoryAhead::Run(const std::vector<PageRun>& runs) {
-  for (const PageRun& run : runs) {
-    if (!Populate(run)) return;
+Status MemoryAhead::AwaitHeadStart(const std::function<Status()>& on_slice) const {
+  const Nanos end = clock_.Now() + kHeadStartMax;
+  while (at_work_.load(std::memory_order_acquire) > 0 && clock_.Now() < end) {
+    FAULTLINE_TRY(on_slice());
+    std::this_thread::sleep_for(kSlice);
   }
+  return {};
+}
+
+void MemoryAhead::Run() {
+  for (PageRun piece = NextPiece(); !piece.empty(); piece = NextPiece()) {
+    Rest();
+    if (stopping_.load(std::memory_order_relaxed) || !Populate(piece)) break;
+  }
+  at_work_.fetch_sub(1, std::memory_order_release);
+}
+
+/// Empty: nothing is left.
+PageRun MemoryAhead::NextPiece() {
+  const std::lock_guard lock(mutex_);
+  if (next_ == runs_.size()) return {};
+  PageRun& rest = runs_[next_];
+  const PageRun piece{rest.first, std::min(rest.count, kPiece)};
+  rest = {piece.end(), rest.count - piece.count};
+  if (rest.empty()) ++next_;
+  return piece;
 }
 
 void MemoryAhead::Rest() {
@@ -32,19 +61,12 @@ void MemoryAhead::Rest() {
   }
 }
 
-/// False: it is over.
-bool MemoryAhead::Populate(PageRun run) {
-  while (!run.empty()) {
-    Rest();
-    if (stopping_.load(std::memory_order_relaxed)) return false;
-    const PageRun piece{run.first, std::min(run.count, kPiece)};
-    if (const Status done = ram_.PopulateWrite(piece); !done.has_value()) {
-      spdlog::warn("{}; pages get their memory as they land", done.error().message);
-      return false;
-    }
-    run = {piece.end(), run.count - piece.count};
+bool MemoryAhead::Populate(PageRun piece) {
+  const Status done = ram_.PopulateWrite(piece);
+  if (!done.has_value()) {
+    spdlog::warn("{}; pages get their memory as they land", done.error().message);
   }
-  return true;
+  return done.has_value();
 }
 
 }  // namespace faultline

@@ -1,9 +1,13 @@
-// Puts memory under the alias ahead of the pushers and in their order, on a thread of its own, so
-// that neither the switch nor the pages wait for it: a huge page is zeroed many times faster than
-// its pages arrive. Where it has not been yet, landing allocates by itself.
+// Puts memory under the alias ahead of the pushers and in their order, on threads of its own: a
+// huge page is zeroed many times faster than its pages arrive. They have a head start while the
+// guest still runs at the source and nobody waits, so that most guests find all their memory there
+// when they are switched; a larger one is not kept back by it. Where they have not been yet,
+// landing allocates by itself: 0.2 ms of a demand fetch for each huge page.
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -26,22 +30,35 @@ class MemoryAhead {
   /// Begins with the first of `runs`. Once. A failure ends it with a warning: nothing depends on
   /// it.
   void Start(std::vector<PageRun> runs);
+  /// Returns when it is through, or after kHeadStartMax. `on_slice` runs meanwhile: for signs of
+  /// life, and to stop with its error.
+  [[nodiscard]] Status AwaitHeadStart(const std::function<Status()>& on_slice) const;
   /// Ends it within a few milliseconds and joins. May be called again.
   void Stop();
 
  private:
+  static constexpr unsigned kThreadsMax = 4;
   static constexpr PageCount kPiece{512};  ///< 2 MiB: how late a Stop or a pause may be noticed
   static constexpr Nanos kNapMax = std::chrono::milliseconds(5);
+  static constexpr Nanos kHeadStartMax = std::chrono::milliseconds(500);
+  static constexpr Nanos kSlice = std::chrono::milliseconds(1);
 
-  void Run(const std::vector<PageRun>& runs);
-  bool Populate(PageRun run);
+  void Run();
+  PageRun NextPiece();
   void Rest();
+  bool Populate(PageRun piece);
 
   const GuestRam& ram_;
   const PushPause& pause_;
   const Clock& clock_;
   std::atomic<bool> stopping_{false};
-  std::thread thread_;  ///< last: it uses all of the above
+  std::atomic<unsigned> at_work_{0};  ///< threads that are not through
+
+  std::mutex mutex_;           ///< guards the two below
+  std::vector<PageRun> runs_;  ///< what is left of each
+  size_t next_ = 0;
+
+  std::vector<std::thread> threads_;  ///< last: they use all of the above
 };
 
 }  // namespace faultline
