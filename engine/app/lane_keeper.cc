@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "engine/app/thread_slice.h"
+
 namespace faultline {
 namespace {
 
@@ -35,6 +37,7 @@ Status LaneKeeper::Open() {
   LaneServer::Options options;
   options.stay_on_incoming_core = lane_.lane == LaneKind::kUrgent;
   options.on_start = [kind = lane_.lane] {
+    if (kind == LaneKind::kUrgent) RunPromptly();
     pthread_setname_np(pthread_self(), kind == LaneKind::kUrgent ? "fl-serve-fault" : "fl-serve");
   };
   options.on_end = [this] {

@@ -16,8 +16,10 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <type_traits>
 
 #include "engine/app/lane_host.h"
+#include "engine/app/thread_slice.h"
 #include "engine/core/check.h"
 #include "engine/core/fault_loop.h"
 
@@ -87,6 +89,8 @@ class LaneThread {
   static constexpr int kAwaitStepPolls = 2'000;  ///< 0.1 s
 
   void Run() {
+    // A demand fetch is waited for; what is pushed is not.
+    if constexpr (std::is_same_v<Loop, FaultLoop>) RunPromptly();
     host_->reactor().Watch(mailbox_.get(), ReadyToken::kMailbox);
     while (!stopping_.load(std::memory_order_acquire) && !guest_gone()) {
       const StepResult result = loop_->Step(kStepTimeout);
