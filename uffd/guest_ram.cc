@@ -88,6 +88,10 @@ bool GuestRam::Read(PageRun run, std::span<std::byte> out) {
   return FileOf(run).ReadAt(geometry().OffsetInRegion(run.first), out);
 }
 
+std::optional<FilePlace> GuestRam::PlaceOf(PageRun run) const {
+  return FileOf(run).PlaceAt(geometry().OffsetInRegion(run.first));
+}
+
 Result<std::vector<PageRun>> GuestRam::DataRuns() const {
   std::vector<PageRun> runs;
   for (size_t region = 0; region < files_.size(); ++region) {

@@ -9,6 +9,7 @@
 // page server refers to it.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -33,6 +34,7 @@ class GuestRam final : public PageReader {
   [[nodiscard]] const Geometry& geometry() const { return window_.geometry(); }
 
   bool Read(PageRun run, std::span<std::byte> out) override;
+  [[nodiscard]] std::optional<FilePlace> PlaceOf(PageRun run) const override;
   /// Writes whole pages into the file. False: it has no memory left. REQUIRES: tmpfs.
   [[nodiscard]] bool Write(PageRun run, std::span<const std::byte> bytes) const;
 

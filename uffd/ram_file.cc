@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <optional>
 #include <vector>
 
 #include "engine/core/check.h"
@@ -163,6 +162,11 @@ bool RamFile::ReadAt(ByteCount offset, std::span<std::byte> out) const {
     at += got;
   }
   return true;
+}
+
+std::optional<FilePlace> RamFile::PlaceAt(ByteCount offset) const {
+  if (file_system_ != RamFileSystem::kTmpfs) return std::nullopt;
+  return FilePlace{fd_.get(), region_.file_offset + offset};
 }
 
 bool RamFile::WriteAt(ByteCount offset, std::span<const std::byte> bytes) const {

@@ -9,10 +9,12 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "engine/core/result.h"
+#include "engine/core/source_memory.h"
 #include "engine/core/units.h"
 #include "engine/core/vm.h"
 #include "uffd/unique_fd.h"
@@ -54,6 +56,8 @@ class RamFile {
 
   /// Fills `out` from `offset`. A hole gives zeroes and stays one. Any thread.
   [[nodiscard]] bool ReadAt(ByteCount offset, std::span<std::byte> out) const;
+  /// Where `offset` lies for a transport that sends from files; hugetlbfs has no such way.
+  [[nodiscard]] std::optional<FilePlace> PlaceAt(ByteCount offset) const;
   /// Writes `bytes` at `offset`. False: no memory left. tmpfs only. Any thread.
   [[nodiscard]] bool WriteAt(ByteCount offset, std::span<const std::byte> bytes) const;
   /// Frees the memory: reads as zero afterwards. Falls back to writing zeroes.

@@ -43,8 +43,10 @@ const ReplyPlan* PageServer::Plan(const wire::PageRequest& request) {
 
 bool PageServer::AddPage(PageIndex page, size_t bit) {
   const PageRun single{page, PageCount(1)};
+  PageRun in_place;
   std::span<const std::byte> bytes;
   if (presence_.IsPresent(page)) {
+    in_place = single;
     bytes = ram_.BytesOf(single);
   } else {
     // Perhaps a hole: a load through the mapping would allocate it.
@@ -58,11 +60,14 @@ bool PageServer::AddPage(PageIndex page, size_t bit) {
   plan_.data_bytes += ByteCount(bytes.size());
   if (plan_.segment_count > 0) {
     std::span<const std::byte>& last = plan_.segments[plan_.segment_count - 1];
-    if (last.data() + last.size() == bytes.data()) {
+    const bool same_kind = plan_.pages[plan_.segment_count - 1].empty() == in_place.empty();
+    if (same_kind && last.data() + last.size() == bytes.data()) {
       last = {last.data(), last.size() + bytes.size()};
+      plan_.pages[plan_.segment_count - 1].count += in_place.count;
       return true;
     }
   }
+  plan_.pages[plan_.segment_count] = in_place;
   plan_.segments[plan_.segment_count++] = bytes;
   return true;
 }

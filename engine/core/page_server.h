@@ -21,6 +21,8 @@ namespace faultline {
 struct ReplyPlan {
   wire::PageReply header;
   std::array<std::span<const std::byte>, kRunPagesMax> segments;
+  /// The pages of each segment that lie in guest RAM; empty for a copy.
+  std::array<PageRun, kRunPagesMax> pages;
   size_t segment_count = 0;
   ByteCount data_bytes;
 };
@@ -33,6 +35,12 @@ class PageServer {
   /// The reply to `request`; valid until the next Plan. Nothing: the request is malformed or not
   /// within the geometry, or guest RAM could not be read; the lane is to be closed.
   const ReplyPlan* Plan(const wire::PageRequest& request);
+
+  /// Where a segment of the plan can be sent from without copying; nothing if it cannot.
+  [[nodiscard]] std::optional<FilePlace> PlaceOf(const ReplyPlan& plan, size_t segment) const {
+    if (plan.pages[segment].empty()) return std::nullopt;
+    return reader_.PlaceOf(plan.pages[segment]);
+  }
 
   [[nodiscard]] uint64_t pages_served() const { return pages_served_; }
 

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "engine/core/geometry.h"
@@ -29,10 +30,20 @@ class PresenceMap {
   size_t word_count_;
 };
 
-/// Reads pages that are not known to be present. Implemented over pread by uffd/ram_file.h.
+/// Where pages lie in their file. The descriptor stays its owner's.
+struct FilePlace {
+  int fd = -1;
+  ByteCount offset{};
+};
+
+/// Guest RAM by its files: reads pages that are not known to be present, and tells a transport
+/// where the others lie. Implemented by uffd/guest_ram.h.
 class PageReader {
  public:
   virtual ~PageReader() = default;
+  /// Where `run` (within a region) starts in a file that can be sent from without copying
+  /// (sendfile); nothing if it cannot. Any thread.
+  [[nodiscard]] virtual std::optional<FilePlace> PlaceOf(PageRun) const { return std::nullopt; }
   /// Fills `out` (whole pages) with the content of `run`. Never allocates guest memory.
   /// False: the file could not be read. Any thread.
   virtual bool Read(PageRun run, std::span<std::byte> out) = 0;

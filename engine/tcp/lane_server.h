@@ -1,12 +1,15 @@
 // The source's side of one page lane: reads requests, asks the PageServer for a plan, and sends
-// header and pages with one gathered send straight from guest RAM. One thread per lane.
+// header and pages straight from guest RAM: few pages with one gathered send, long stretches with
+// sendfile, which copies nothing. One thread per lane.
 //
-// Blocking recv and sendmsg: two system calls per request, nothing to poll, and shutdown(2) from
+// Blocking calls, two or three per request, nothing to poll, and shutdown(2) from
 // another thread wakes both. The loop allocates, locks and logs nothing.
 //
 // A lane server ends (never the process) when the peer closes, falls silent, or sends something
 // that PageServer::Plan refuses; reason() then says why.
 #pragma once
+
+#include <sys/uio.h>
 
 #include <array>
 #include <atomic>
@@ -70,6 +73,8 @@ class LaneServer {
   bool ReceiveRequests();
   bool Answer(const wire::PageRequest& request);
   bool SendAll(const ReplyPlan& plan);
+  bool SendGathered(std::span<iovec> rest, int flags);
+  bool SendFromFile(FilePlace place, size_t bytes);
   bool EndWith(std::string reason);
 
   tcp::UniqueFd socket_;
