@@ -92,12 +92,11 @@ def is_leftover(name, prefix):
     return name.startswith(prefix) and digits.isdigit() and not os.path.exists(f"/proc/{digits}")
 
 
-def sweep_folders(ram_dir):
-    """What a comparison that was killed has left in memory or on disk."""
-    for parent in (ram_dir, "/tmp"):
-        for name in os.listdir(parent):
-            if is_leftover(name, RUN_PREFIX):
-                shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
+def sweep_folders():
+    """What a comparison that was killed has left on disk."""
+    for name in os.listdir("/tmp"):
+        if is_leftover(name, RUN_PREFIX):
+            shutil.rmtree(os.path.join("/tmp", name), ignore_errors=True)
 
 
 def end_on_signals():

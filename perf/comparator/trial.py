@@ -41,6 +41,8 @@ def run_trial(config, contender, number):
             _measure(config, contender, scope, folder, run)
         except Failure as failure:
             run["invalid"] = str(failure)
+        except ZeroDivisionError:
+            run["invalid"] = "noise: the guest did not get to run in the seconds before the move"
     return run
 
 
