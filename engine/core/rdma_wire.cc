@@ -21,8 +21,8 @@ void Append(Bytes& bytes, const T& value) {
 }
 
 void AppendText(Bytes& bytes, const std::string& text) {
-  const auto* first = reinterpret_cast<const std::byte*>(text.data());
-  bytes.insert(bytes.end(), first, first + text.size());
+  // Not insert(): g++ 12 with -O3 takes its reallocation for an access out of bounds.
+  for (const char each : text) bytes.push_back(static_cast<std::byte>(each));
 }
 
 /// REQUIRES: bytes.size() >= sizeof(T).
