@@ -202,7 +202,7 @@ TEST_P(CheckQemu, TheTmpfsMountDecidesOnHugePages) {
   const RamMount with("tmpfs", "huge=advise");
   const RamMount without("tmpfs", "huge=never");
   ASSERT_TRUE(with.ready() && without.ready()) << "mounting needs root";
-  Start(SharedRam(with.path() + "/ram"));
+  Start(SharedRam(with.path() + "/ram", ",align=2M"));
   EXPECT_EQ(Warnings(), "");
   qemu_.reset();
   Start(SharedRam(without.path() + "/ram"));
