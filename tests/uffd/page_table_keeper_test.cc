@@ -87,7 +87,7 @@ TEST(PageTableKeeper, LeavesAFewAlone) {
   EXPECT_EQ(guest.TouchAll(), 0U);
   const ByteCount touched = PageTableBytes();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  EXPECT_EQ(PageTableBytes(), touched);
+  EXPECT_GE(PageTableBytes(), touched);  // a sanitizer adds tables of its own
 }
 
 TEST(PageTableKeeper, DisturbsNobodyWhoUsesTheAliasMeanwhile) {
