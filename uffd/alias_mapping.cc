@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -54,13 +56,14 @@ Result<AliasMapping> AliasMapping::Anonymous(ByteCount length) {
 }
 
 /// The same bytes of the same file, mapped over themselves: for a thread that touches them there is
-/// always one mapping or the other.
+/// always one mapping or the other. The bare system call, because a race detector takes mmap() for
+/// a write to all of it.
 bool AliasMapping::DropPageTables(const RamFile& file, ByteExtent extent) const {
   void* const at = reinterpret_cast<void*>((base_ + extent.offset).value());
   const auto offset = static_cast<off_t>((file.region().file_offset + extent.offset).value());
-  const void* mapped = ::mmap(at, extent.length.value(), ProtectionOf(file),
-                              kAliasFlags | MAP_FIXED, file.fd(), offset);
-  if (mapped != at) return false;
+  const long mapped = ::syscall(SYS_mmap, at, extent.length.value(), ProtectionOf(file),
+                                kAliasFlags | MAP_FIXED, file.fd(), offset);
+  if (mapped != reinterpret_cast<long>(at)) return false;
   Advise(at, extent.length);  // and with equal advice the kernel joins it with its neighbours
   return true;
 }
