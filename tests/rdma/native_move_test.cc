@@ -1,8 +1,10 @@
 // A native guest under load, whose pages are read from the source while queue pairs break: the
 // engine's own loops, lanes, registration and ledger, without a VMM. Every page must hold its
 // pattern.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstring>
@@ -32,6 +34,15 @@ uint64_t PatternOf(uint64_t page) { return (page + 1) * 0x9E3779B97F4A7C15; }
 bool IsHole(uint64_t page) { return page % 100 >= 95; }
 bool IsZero(uint64_t page) { return page % 1000 < 50 || page % 200 == 50; }
 
+/// What every eight bytes of a page hold.
+uint64_t ContentOf(uint64_t page) { return IsHole(page) || IsZero(page) ? 0 : PatternOf(page); }
+
+/// The same after GiveUpAndTouchAgain.
+bool IsGivenUp(uint64_t page) { return page % 7 == 3; }
+uint64_t ContentAfterwards(uint64_t page) {
+  return IsGivenUp(page) && !IsHole(page) ? ~PatternOf(page) : ContentOf(page);
+}
+
 /// The source: guest RAM with a pattern, page servers for TCP, and all of it readable.
 class NativeSource {
  public:
@@ -39,7 +50,7 @@ class NativeSource {
       : memory_({{BackingKind::kTmpfs, kPages, 0}}),
         ram_(Require(GuestRam::Open(memory_.geometry(), memory_.vm(), RamAccess::kRead))),
         presence_(memory_.geometry().page_count()) {
-    for (uint64_t page = 0; page < kPages; ++page) Fill(page);
+    for (uint64_t page = 0; page < kPages; ++page) Fill(page, ContentOf(page));
     const auto data = Require(ram_.DataRuns());
     MarkPresent(data, presence_);
     readable = Require(ReadableRam::Create(
@@ -62,16 +73,27 @@ class NativeSource {
       return Status();
     }));
   }
-  [[nodiscard]] const OwnMemory& memory() const { return memory_; }
+  /// The guest gives pages up, as a balloon does, and touches some of them again: the file has
+  /// other pages there now, with what ContentAfterwards says.
+  void GiveUpAndTouchAgain() const {
+    const UniqueFd again(::dup(memory_.file(0)));
+    for (uint64_t page = 0; page < kPages; ++page) {
+      if (!IsGivenUp(page)) continue;
+      if (::fallocate(again.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                      static_cast<off_t>(page * 4096), 4096) != 0) {
+        std::abort();
+      }
+      Fill(page, ContentAfterwards(page));
+    }
+  }
   [[nodiscard]] const GuestRam& ram() const { return ram_; }
 
   wire::MigrationId migration{4, 2};
   std::unique_ptr<ReadableRam> readable;
 
  private:
-  void Fill(uint64_t page) const {
+  void Fill(uint64_t page, uint64_t pattern) const {
     if (IsHole(page)) return;
-    const uint64_t pattern = IsZero(page) ? 0 : PatternOf(page);
     std::byte* const at = memory_.At(PageIndex(page));
     for (size_t offset = 0; offset < 4096; offset += 8) std::memcpy(at + offset, &pattern, 8);
   }
@@ -154,7 +176,7 @@ class NativeDestination {
             faults_[thread],   landings_[thread]};
   }
   [[nodiscard]] uint64_t WordsWrong(uint64_t page) const {
-    const uint64_t expected = IsHole(page) || IsZero(page) ? 0 : PatternOf(page);
+    const uint64_t expected = content(page);
     const std::byte* const at = guest_.At(PageIndex(page));
     uint64_t first = 0;
     uint64_t last = 0;
@@ -176,7 +198,8 @@ class NativeDestination {
   std::vector<RoutedLaneHost*> hosts_;
 
  public:
-  std::unique_ptr<ReadLanes> reads;  ///< outlives the threads
+  uint64_t (*content)(uint64_t) = ContentOf;  ///< what pages must hold
+  std::unique_ptr<ReadLanes> reads;           ///< outlives the threads
 
  private:
   std::unique_ptr<LaneThread<FaultLoop>> fault_;
@@ -251,6 +274,19 @@ TEST_F(NativeMoveTest, ASourceWhoseQueuePairsAreGoneForGoodServesOverTcp) {
   destination.Begin(source);
   EXPECT_TRUE(destination.AwaitAllPages());
   EXPECT_EQ(destination.AllPagesWrong(), 0U);
+}
+
+TEST_F(NativeMoveTest, PagesThatTheGuestGaveUpSinceTheyWereRegisteredAreNotStale) {
+  NativeSource source;
+  source.GiveUpAndTouchAgain();
+  NativeDestination destination(source);
+  destination.content = ContentAfterwards;
+  source.VouchTo(*destination.reads);
+  destination.RegisterAhead();
+  destination.Begin(source);
+  EXPECT_TRUE(destination.AwaitAllPages());
+  EXPECT_EQ(destination.AllPagesWrong(), 0U);
+  EXPECT_GT(destination.reads->read_bytes(), ByteCount(0));
 }
 
 TEST_F(NativeMoveTest, ASparseGuestStaysSparse) {

@@ -2,8 +2,13 @@
 // it is given back.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <linux/capability.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
+#include <cstdlib>
 #include <fstream>
 
 #include "tests/rdma/support/device_test_fixture.h"
@@ -47,6 +52,49 @@ TEST_F(RegistrationTest, MemoryThatCannotBePinnedIsSaid) {
                      rdma::RegionUse::kLandReads);
   ASSERT_FALSE(region.has_value());
   EXPECT_THAT(region.error().message, ::testing::HasSubstr("register 4 KiB"));
+}
+
+/// Takes this thread's right to lock memory without limit, and a limit of 64 KiB for the process,
+/// until it is destroyed.
+class LittleLockedMemory {
+ public:
+  LittleLockedMemory() {
+    ::getrlimit(RLIMIT_MEMLOCK, &limit_);
+    const rlimit little{.rlim_cur = 64 * 1024, .rlim_max = limit_.rlim_max};
+    ::setrlimit(RLIMIT_MEMLOCK, &little);
+    Capabilities(SYS_capget);
+    kept_ = data_[0].effective;
+    data_[0].effective &= ~(1U << CAP_IPC_LOCK);
+    Capabilities(SYS_capset);
+  }
+  LittleLockedMemory(const LittleLockedMemory&) = delete;
+  LittleLockedMemory& operator=(const LittleLockedMemory&) = delete;
+  ~LittleLockedMemory() {
+    data_[0].effective = kept_;
+    Capabilities(SYS_capset);
+    ::setrlimit(RLIMIT_MEMLOCK, &limit_);
+  }
+
+ private:
+  void Capabilities(long call) {
+    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    if (::syscall(call, &header, data_.data()) != 0) std::abort();
+  }
+
+  rlimit limit_{};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> data_{};
+  uint32_t kept_ = 0;
+};
+
+TEST_F(RegistrationTest, TheLimitOfLockedMemoryIsNamedWithTheWayToRaiseIt) {
+  const SourceEnd source(kPages, kPages);
+  const LittleLockedMemory little;
+  const auto region =
+      rdma::Register(source.answerer->domain(), source.ram.BytesOf(source.ram.All()),
+                     rdma::RegionUse::kReadByPeer);
+  ASSERT_FALSE(region.has_value());
+  EXPECT_THAT(region.error().message, ::testing::HasSubstr("at most 64 KiB may be locked"));
+  EXPECT_THAT(region.error().message, ::testing::HasSubstr("ulimit -l"));
 }
 
 /// A guest in this process, its RAM file mapped again to be pinned.
