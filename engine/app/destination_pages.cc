@@ -144,6 +144,11 @@ Status DestinationPages::ReadFrom(ReadLanes::Plan plan) {
   return {};
 }
 
+void DestinationPages::GuestRuns() {
+  MakeWay();
+  if (reads_) reads_->HoldRegistering(false);
+}
+
 void DestinationPages::MarkCurrent(std::span<const PageRun> runs) {
   const std::lock_guard lock(mutex_);
   if (!reads_) return;
@@ -171,6 +176,7 @@ void DestinationPages::Open() {
     const std::lock_guard lock(mutex_);
     open_ = true;
     kept.swap(kept_);
+    if (reads_) reads_->HoldRegistering(true);
   }
   for (KeptLane& lane : kept) GiveLane(lane.kind, lane.stream, std::move(lane.socket));
 }

@@ -66,6 +66,8 @@ class DestinationPages {
   void Open();
   /// The guest's devices are about to be loaded, or the guest to run: the pushers pause.
   void MakeWay() { push_pause_.Until(clock_.Now() + kFirstInstants); }
+  /// The blackout ends: its pause begins anew, and afterwards memory is registered again.
+  void GuestRuns();
   /// The source has nothing in `run`: it is never asked for. One thread.
   void SweepHoles(PageRun run);
   /// What the source has: there must be room for it, it is pushed first, and memory for it that

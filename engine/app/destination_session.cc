@@ -217,7 +217,7 @@ Status DestinationSession::AwaitGo() {
 
 Status DestinationSession::RunGuest() {
   Advance(DestinationEvent::kGo);
-  pages_->MakeWay();
+  pages_->GuestRuns();
   FAULTLINE_TRY(vm_.Run());
   if (const Status sent = link_->Send(wire::FrameType::kStarted); !sent.has_value()) {
     spdlog::warn("{}", sent.error().message);

@@ -162,15 +162,21 @@ void ReadLanes::RegisterRegions() {
   }
 }
 
-/// While the guest's first instants last. False: it is over.
+/// For as long as others come first. False: it is over.
 bool ReadLanes::Rest() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     const Nanos left = parts_.pause.Left(clock_.Now());
-    if (left == Nanos(0)) return true;
-    changed_.wait_for(lock, left);
+    if (left == Nanos(0) && !held_) return true;
+    changed_.wait_for(lock, held_ ? kPauseFirst : left);
   }
   return false;
+}
+
+void ReadLanes::HoldRegistering(bool hold) {
+  const std::lock_guard lock(mutex_);
+  held_ = hold;
+  changed_.notify_all();
 }
 
 void ReadLanes::StopThreads() {

@@ -3,8 +3,8 @@
 //
 //   keeper     dials lanes that were lost, with growing pauses; gives one up after kTriesMax in a
 //              row. Its pages come over TCP meanwhile, and for good then
-//   registrar  registers the alias, region by region, in the order of the pushers; rests while the
-//              guest's first instants last
+//   registrar  registers the alias, region by region, in the order of the pushers; rests during
+//              the blackout, and while the guest's first instants last
 #pragma once
 
 #include <array>
@@ -54,6 +54,9 @@ class ReadLanes {
 
   /// Begins to register; a region for which `wanted` says no is left out. Once.
   void RegisterAhead(std::function<bool(PageRun)> wanted);
+  /// Between the source's stop and the guest's first instruction nothing is registered: that is the
+  /// blackout, and what lands meanwhile lands in the pool.
+  void HoldRegistering(bool hold);
   /// The source vouches for `run`: lanes may read it. Any thread.
   void MarkCurrent(PageRun run) { table_.MarkCurrent(run); }
   /// No lane is dialled and nothing registered any more. Before the lanes' threads stop.
@@ -115,6 +118,7 @@ class ReadLanes {
   std::mutex mutex_;  ///< guards stopping_ and the lanes' state
   std::condition_variable changed_;
   bool stopping_ = false;
+  bool held_ = false;
   std::thread keeper_;
   std::thread registrar_;  ///< last, with keeper_: they use all of the above
 };
