@@ -1,0 +1,22 @@
+// What the machine itself needs for the parts of a demand fetch, measured with as little as
+// possible around them: the floor that the engine is compared with.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace faultline::rig {
+
+/// A guest thread touches pages that are in the page cache and not mapped (MINOR faults); a handler
+/// on the same core reads each message and answers with CONTINUE. ns per touch, seen by the guest.
+std::vector<uint32_t> UserfaultRoundTrips(uint32_t touches, int cpu);
+
+/// 16 bytes to another process over loopback TCP, a page back.
+enum class PingMode { kSameCore, kTwoCores, kTwoCoresSpinning };
+inline constexpr PingMode kPingModes[] = {PingMode::kSameCore, PingMode::kTwoCores,
+                                          PingMode::kTwoCoresSpinning};
+std::string NameOf(PingMode mode);
+std::vector<uint32_t> PingPongs(uint32_t count, PingMode mode);
+
+}  // namespace faultline::rig

@@ -1,0 +1,45 @@
+// A native guest's memory moves through the real engine: DestinationPages in this process, lane
+// keepers and page servers in another one, TCP over loopback between them.
+#pragma once
+
+#include <memory>
+
+#include "engine/app/destination_pages.h"
+#include "engine/app/lane_acceptor.h"
+#include "perf/rig/native_guest.h"
+
+namespace faultline::rig {
+
+struct MovePlan {
+  GuestPlan guest;
+  uint32_t shards = 1;
+  uint32_t bulk_streams = 2;          ///< 0: the pusher stays idle
+  std::optional<ByteCount> window{};  ///< none: as the engine chooses
+  IoPreference io = IoPreference::kBest;
+};
+
+struct MoveResult {
+  std::vector<uint32_t> latencies;  ///< of the guest's touches, ns
+  SummaryJson summary;
+  Nanos total{};  ///< lanes opened → every page there (with a pusher), or all touches done
+  uint64_t wrong = 0;
+  ProcessCost source;
+  ProcessCost destination;
+};
+
+/// The source's RAM, the same for every move: one region's worth of filled pages.
+class SourceRam {
+ public:
+  explicit SourceRam(uint64_t guest_bytes);
+  [[nodiscard]] int file() const { return file_.get(); }
+  [[nodiscard]] uint64_t bytes() const { return bytes_; }
+
+ private:
+  uint64_t bytes_;
+  UniqueFd file_;
+};
+
+/// Moves one guest. REQUIRES: the caller has one thread; root.
+MoveResult MoveNativeGuest(const SourceRam& ram, const MovePlan& plan);
+
+}  // namespace faultline::rig
