@@ -74,11 +74,7 @@ Landing::Parts DestinationPages::PartsFor(ThreadMetrics& metrics) {
 
 PusherLimits DestinationPages::ShareOf(const PageLimits& limits) {
   PusherLimits share;
-  if (limits.window) {
-    share.window_bytes = ByteCount(limits.window->value() / limits.streams);
-  } else {
-    share.window = &bulk_window_.emplace(limits.streams);
-  }
+  share.window = &bulk_window_.emplace(limits.streams, limits.window.value_or(ByteCount(0)));
   share.pause = &push_pause_;
   share.bytes_per_second = limits.bulk_bytes_per_second / limits.streams;
   return share;
@@ -273,6 +269,8 @@ SummaryJson DestinationPages::Summary(DestinationNumbers numbers) const {
     numbers.pushed_pages += metrics_[i]->landing.data_pages.value();
   }
   numbers.guest_bytes = geometry_->byte_count();
+  numbers.window_bytes = bulk_window_->window();
+  numbers.link_bytes_per_second = bulk_window_->bandwidth();
   for (const auto& thread : fault_threads_) {
     numbers.wire_bytes += thread->wire_bytes();
     numbers.retries += thread->lanes_lost();

@@ -138,7 +138,7 @@ class DestinationPages {
   ShardedPlacer placer_;
   SequentialOrder order_;
   PushPause push_pause_;
-  std::optional<BulkWindow> bulk_window_;  ///< where it follows the link
+  std::optional<BulkWindow> bulk_window_;  ///< from StartThreads on
   MemoryAhead memory_ahead_;
   std::vector<std::unique_ptr<ThreadMetrics>> metrics_;  ///< fault threads', then push threads'
   ThreadMetrics sweep_metrics_;

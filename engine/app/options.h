@@ -51,7 +51,7 @@ struct ReceiveOptions {
   CommonOptions common;
   std::string listen;
   std::optional<ByteCount> window;  ///< bulk bytes in flight, all streams; none: as the link wants
-  uint32_t fault_shards = 0;      ///< 0: by the number of processors
+  uint32_t fault_shards = 0;        ///< 0: by the number of processors
   bool insecure = false;
   RdmaOptions rdma;
 };

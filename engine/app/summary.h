@@ -30,8 +30,10 @@ struct ReadNumbers {
 
 struct DestinationNumbers {
   ByteCount guest_bytes{};
-  ByteCount data_bytes{};  ///< page content that arrived
-  ByteCount wire_bytes{};  ///< page lanes, both directions
+  ByteCount data_bytes{};              ///< page content that arrived
+  ByteCount wire_bytes{};              ///< page lanes, both directions
+  ByteCount window_bytes{};            ///< in flight on the bulk lanes, at the end
+  uint64_t link_bytes_per_second = 0;  ///< pages on the bulk lanes, as last measured
   uint64_t pushed_pages = 0;
   uint64_t zero_pages = 0;
   uint64_t hole_pages = 0;

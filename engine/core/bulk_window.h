@@ -17,8 +17,12 @@ namespace faultline {
 /// Threads: any. Nothing here allocates or waits.
 class BulkWindow {
  public:
+  /// `fixed`: the window is that, whatever the link does; zero: it follows the link.
   /// REQUIRES: streams > 0.
-  explicit BulkWindow(uint32_t streams) : streams_(streams) { Publish(); }
+  explicit BulkWindow(uint32_t streams, ByteCount fixed = ByteCount(0))
+      : streams_(streams), fixed_(fixed) {
+    Publish();
+  }
 
   /// One stream's part of the window.
   [[nodiscard]] ByteCount Share() const {
@@ -28,6 +32,7 @@ class BulkWindow {
   /// the other is asked for. A slow link gets short runs: whoever waits behind one waits less.
   /// Short ones at first, too: their round trip is nearly that of the path.
   [[nodiscard]] ByteCount RunBytes() const {
+    if (fixed_.value() > 0) return kRunBytesMax;
     if (bandwidth() == 0) return WindowController::kLeast;
     const uint64_t half = std::bit_floor(std::max<uint64_t>(Share().value() / 2, 1));
     return std::clamp(ByteCount(half), WindowController::kLeast, kRunBytesMax);
@@ -90,11 +95,13 @@ class BulkWindow {
     Publish();
   }
   void Publish() {
-    window_bytes_.store(controller_.window().value(), std::memory_order_relaxed);
+    const ByteCount window = fixed_.value() > 0 ? fixed_ : controller_.window();
+    window_bytes_.store(window.value(), std::memory_order_relaxed);
     bandwidth_.store(controller_.bandwidth(), std::memory_order_relaxed);
   }
 
   const uint32_t streams_;
+  const ByteCount fixed_;
   std::atomic<uint64_t> window_bytes_{0};
   std::atomic<uint64_t> bandwidth_{0};
   std::atomic<uint64_t> data_{0};

@@ -66,23 +66,26 @@ void WindowController::NoteBases(const LinkSample& sample) {
   draining_ = true;
 }
 
-// The queue is meant to be there; twice as much is somebody else's, or a rate that is no more.
+// Without a fetch in this interval the last one's word stands; without any ever, nobody suffers.
 void WindowController::NoteUrgent(Nanos round_trip) {
-  const bool grown = round_trip > urgent_base_ + 2 * FullQueue();
-  scale_ = grown ? std::max(scale_ * 3 / 4, kScaleLeast) : std::min(scale_ + 1, kScaleFull);
+  const bool unheard = round_trip == Nanos(0) && urgent_base_ > Nanos(0);
+  if (unheard) return;
+  const Nanos delay = round_trip - urgent_base_;
+  if (delay > kDelay) {
+    queue_ = std::max(queue_ * 3 / 4, kQueueLeast);
+  } else if (delay < kDelay / 2) {
+    queue_ = std::min(queue_ * 5 / 4, kQueueMost);
+  }
 }
 
-Nanos WindowController::FullQueue() const {
-  return std::max(kQueue, starting_ ? base_ : base_ / 4);
+Nanos WindowController::Held() const {
+  return base_ + std::max(queue_, starting_ ? base_ : base_ / 4);
 }
 
-Nanos WindowController::interval() const {
-  return std::max(kIntervalMin, 2 * (base_ + FullQueue()));
-}
+Nanos WindowController::interval() const { return std::max(kIntervalMin, 2 * Held()); }
 
 ByteCount WindowController::Fitting() const {
-  const Nanos held = base_ + FullQueue() * scale_ / kScaleFull;
-  const Wide bytes = Wide{bandwidth_} * static_cast<uint64_t>(held.count()) / kNanosPerSecond;
+  const Wide bytes = Wide{bandwidth_} * static_cast<uint64_t>(Held().count()) / kNanosPerSecond;
   const Wide least = kLeast.value();
   const Wide most = kMost.value();
   return ByteCount(static_cast<uint64_t>(std::clamp(bytes, least, most)));

@@ -7,11 +7,13 @@
 //                    window held the pushers back says nothing about the link, unless it was faster
 //   base round trip  of a run: the lowest seen. It is measured anew now and then with the window
 //                    almost shut, or a standing queue of our own would pass for a longer path
-//   queue            what may stand at the bottleneck, so that neither end's hiccups starve the
-//                    link. While the rate still grows with the window: another round trip more
+//   queue            what may wait on the way, so that neither end's hiccups starve the link, and
+//                    work comes in batches. While the rate still grows with the window: another
+//                    round trip more
 //
-// Demand fetches have the last word: where their own round trips grow beyond their base by more
-// than the queue explains, the queue shrinks, and comes back step by step.
+// Demand fetches have the last word on the queue. It grows while their own round trips show little
+// of it (then it stands where they do not pass: in our own sockets), or there are none to suffer,
+// and shrinks where they take kDelay longer than their base.
 //
 // Sources: BBR, draft-cardwell-iccrg-bbr-congestion-control (bandwidth and base round trip as two
 // filters, application-limited samples, leaving start-up after three rounds without 25 % of growth,
@@ -42,7 +44,10 @@ class WindowController {
   static constexpr ByteCount kMost{uint64_t{32} * 1024 * 1024};
   static constexpr ByteCount kStart{uint64_t{256} * 1024};
   static constexpr Nanos kIntervalMin{5'000'000};
-  static constexpr Nanos kQueue{400'000};
+  static constexpr Nanos kQueue{400'000};  ///< at first
+  static constexpr Nanos kQueueMost{1'600'000};
+  static constexpr Nanos kQueueLeast{50'000};
+  static constexpr Nanos kDelay{150'000};
   static constexpr Nanos kBaseLife{10'000'000'000};
 
   /// REQUIRES: elapsed > 0.
@@ -56,16 +61,14 @@ class WindowController {
   [[nodiscard]] uint64_t bandwidth() const { return bandwidth_; }
 
  private:
-  static constexpr size_t kRates = 8;        ///< how many intervals a rate is remembered
-  static constexpr int kStallsMax = 3;       ///< intervals without growth that end the start-up
-  static constexpr int64_t kScaleFull = 16;  ///< the queue is scaled in sixteenths …
-  static constexpr int64_t kScaleLeast = 2;  ///< … and never goes altogether
+  static constexpr size_t kRates = 8;   ///< how many intervals a rate is remembered
+  static constexpr int kStallsMax = 3;  ///< intervals without growth that end the start-up
 
   void NoteRate(const LinkSample& sample);
   void NoteBases(const LinkSample& sample);
   void NoteUrgent(Nanos round_trip);
   void LookForGrowth();
-  [[nodiscard]] Nanos FullQueue() const;
+  [[nodiscard]] Nanos Held() const;
   [[nodiscard]] ByteCount Fitting() const;
 
   ByteCount window_ = kStart;
@@ -79,7 +82,7 @@ class WindowController {
   Nanos urgent_base_{0};  ///< zero: not known yet
   Nanos base_age_{0};
   bool draining_ = false;
-  int64_t scale_ = kScaleFull;
+  Nanos queue_ = kQueue;
 };
 
 }  // namespace faultline

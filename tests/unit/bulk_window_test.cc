@@ -39,8 +39,18 @@ TEST(BulkWindowTest, ASlowLinkGetsShortRunsAndAFastOneWholeOnes) {
   BulkWindow fast(2);
   Deliver(slow, 125'000'000);
   Deliver(fast, 4'000'000'000);
-  EXPECT_EQ(slow.RunBytes(), WindowController::kLeast);
+  EXPECT_LE(slow.RunBytes(), ByteCount(32 * 1024));
   EXPECT_EQ(fast.RunBytes(), kRunBytesMax);
+}
+
+TEST(BulkWindowTest, AFixedWindowStaysAndTheLinkIsMeasuredAllTheSame) {
+  BulkWindow window(2, ByteCount(1 << 20));
+  EXPECT_EQ(window.RunBytes(), kRunBytesMax);
+  Deliver(window, 125'000'000);
+  EXPECT_EQ(window.window(), ByteCount(1 << 20));
+  EXPECT_EQ(window.Share(), ByteCount(1 << 19));
+  EXPECT_EQ(window.RunBytes(), kRunBytesMax);
+  EXPECT_GT(window.bandwidth(), 100'000'000U);
 }
 
 TEST(BulkWindowTest, ZeroPagesSayNothingAboutTheLink) {

@@ -45,6 +45,14 @@ struct Link {
       controller.OnInterval(sample);
     }
   }
+  /// Demand fetches pass by the queue.
+  void RunPassed(WindowController& controller, int intervals) const {
+    for (int i = 0; i < intervals; ++i) {
+      LinkSample sample = Sample(controller);
+      sample.urgent_round_trip = path;
+      controller.OnInterval(sample);
+    }
+  }
   [[nodiscard]] double Product() const {
     return bytes_per_second * static_cast<double>(path.count()) / 1e9;
   }
@@ -66,8 +74,8 @@ TEST(WindowControllerTest, AFastLinkGetsAWindowThatFillsIt) {
   WindowController controller;
   kFast.Start(controller);
   kFast.Run(controller, milliseconds(100));
-  EXPECT_GT(controller.window(), ByteCount(1024 * 1024));
-  EXPECT_LT(kFast.Queue(controller.window()), milliseconds(1));
+  EXPECT_GT(static_cast<double>(controller.window().value()), kFast.Product());
+  EXPECT_LT(kFast.Queue(controller.window()), 2 * WindowController::kDelay);
 }
 
 TEST(WindowControllerTest, ALongFatLinkIsFilledWithinAFewRoundTrips) {
@@ -89,17 +97,41 @@ TEST(WindowControllerTest, TheWindowFollowsALinkThatBecomesSlowerAndFasterAgain)
   EXPECT_GT(static_cast<double>(controller.window().value()), kFast.Product());
 }
 
-TEST(WindowControllerTest, ItShrinksWhileDemandFetchesTakeLongerThanItsQueueExplains) {
+TEST(WindowControllerTest, AQueueThatDemandFetchesDoNotMeetMayGrow) {
+  WindowController met;
+  kFast.Start(met);
+  kFast.Run(met, milliseconds(500));
+  WindowController passed;
+  kFast.Start(passed);
+  kFast.RunPassed(passed, 100);
+  EXPECT_GT(passed.window().value(), 2 * met.window().value());
+  EXPECT_LE(kFast.Queue(passed.window()), WindowController::kQueueMost + microseconds(10));
+}
+
+TEST(WindowControllerTest, ItShrinksWhileDemandFetchesTakeLongAndComesBackWhenTheyDoNot) {
   WindowController controller;
   kFast.Start(controller);
-  kFast.Run(controller, milliseconds(200));
+  kFast.RunPassed(controller, 100);
   const ByteCount before = controller.window();
   LinkSample crowded = kFast.Sample(controller);
   crowded.urgent_round_trip = milliseconds(5);
   for (int i = 0; i < 20; ++i) controller.OnInterval(crowded);
   EXPECT_LT(controller.window().value(), before.value() / 2);
-  kFast.Run(controller, milliseconds(200));
+  kFast.RunPassed(controller, 100);
   EXPECT_GE(controller.window().value(), before.value() * 9 / 10);
+}
+
+TEST(WindowControllerTest, WithoutAnyDemandFetchTheQueueMayGrow) {
+  WindowController controller;
+  kFast.Start(controller);
+  WindowController unheard;
+  for (int i = 0; i < 100; ++i) {
+    LinkSample sample = kFast.Sample(unheard);
+    sample.run_round_trip = kFast.path;
+    sample.urgent_round_trip = Nanos(0);
+    unheard.OnInterval(sample);
+  }
+  EXPECT_GT(unheard.window().value(), 2 * controller.window().value());
 }
 
 TEST(WindowControllerTest, ItNeverGoesBelowOneRunNorAboveItsBound) {
