@@ -48,8 +48,7 @@ class Breaker {
  private:
   void Run() {
     std::mt19937_64 dice(Setting("LAB_QP_ERRORS_SEED", 1));
-    std::exponential_distribution<double> pause(1.0 /
-                                                double(Setting("LAB_QP_ERRORS_MS", 1000)));
+    std::exponential_distribution<double> pause(1.0 / double(Setting("LAB_QP_ERRORS_MS", 1000)));
     for (;;) {
       std::this_thread::sleep_for(std::chrono::duration<double, std::milli>(pause(dice)));
       const std::lock_guard lock(mutex_);
