@@ -42,7 +42,7 @@ class Transfer:
     def start_receive(self):
         self.receive = self.site.run_engine("receive", *self.common(self.destination, "receive"),
                                             "--listen", self.listen, *self.receive_args)
-        wait_until(lambda: "waiting for a source on" in self.receive.out(), 30,
+        wait_until(lambda: "waiting for a source on" in self.receive.out(), 120,
                    "faultline receive listens", self.receive)
         line = next(l for l in self.receive.out().splitlines() if "waiting for a source on" in l)
         self.address = line.split()[-1]
