@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "qemu-integration/first_places.h"
 #include "qemu-integration/qemu_vm.h"
 
 namespace faultline {
@@ -45,6 +46,14 @@ Result<std::unique_ptr<QemuSource>> QemuSource::Attach(const QemuTarget& target)
   FAULTLINE_TRY(FirstRefusal(findings));
   return std::unique_ptr<QemuSource>(
       new QemuSource(std::move(qmp), std::move(facts), std::move(findings)));
+}
+
+std::vector<RamPlace> QemuSource::LookForFirstPlaces(const ReadRam& read) {
+  const Result<std::string> memory = qmp_->Human("info mtree -f");
+  const Result<std::string> registers = qmp_->Human("info registers -a");
+  if (!memory || !registers) return {};
+  const GuestLayout layout = GuestLayout::Parse(*memory, description_.regions);
+  return FindFirstPlaces(ParseRegisters(*registers), layout, read);
 }
 
 Status QemuSource::StartDeviceState(int stream_fd) {

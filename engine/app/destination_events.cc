@@ -79,6 +79,8 @@ Status DestinationSession::ActOn(const Frame& frame) {
       return {};
     case kExtents:
       return TakeExtents(frame);
+    case kFirstPages:
+      return TakeFirstPages(frame);
     case kDeviceState:
       return TakeDeviceState(frame);
     case kStopped:
@@ -116,6 +118,14 @@ Status DestinationSession::TakeExtents(const Frame& frame) {
   return {};
 }
 
+/// Only before the lanes are open, so that no pusher uses the order yet.
+Status DestinationSession::TakeFirstPages(const Frame& frame) {
+  if (!AreAttached() || phase() != DestinationPhase::kPreparing) return NotNow(frame.type);
+  FAULTLINE_ASSIGN(const auto runs, wire::DecodeRuns(frame.body, pages_->geometry()));
+  pages_->PutFirst(runs);
+  return {};
+}
+
 Status DestinationSession::TakeDeviceState(const Frame& frame) {
   if (!device_stream_.opened()) return NotNow(frame.type);
   if (phase() == DestinationPhase::kPreparing) Advance(DestinationEvent::kDeviceState);
@@ -123,8 +133,9 @@ Status DestinationSession::TakeDeviceState(const Frame& frame) {
   return {};
 }
 
-/// What a page of the source holds is final from here on: the lanes may fetch. The pushers leave
-/// the devices' loading, which is the blackout, the processors.
+/// What a page of the source holds is final from here on: the lanes may fetch. What the guest
+/// needs first comes now; with all else the pushers leave the processors to the devices' loading,
+/// which is the blackout.
 Status DestinationSession::TakeStopped() {
   if (!AreAttached()) return NotNow(wire::FrameType::kStopped);
   pages_->MakeWay();

@@ -62,6 +62,7 @@ DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, Gue
       ledger_(ledger_file_.cells()),
       placer_(shards_, PlacersOf(attachment_, shards_, map_, ram_)),
       order_(*geometry_),
+      leading_(*geometry_, order_),
       memory_ahead_(ram_, push_pause_, clock_),
       sweep_(PartsFor(sweep_metrics_)) {}
 
@@ -115,7 +116,7 @@ Status DestinationPages::StartPushThreads(const PageLimits& limits, const Pusher
     push_threads_.push_back(std::make_unique<LaneThread<Pusher>>(
         fmt::format("fl-push-{}", stream),
         MakeHost(std::move(reactor), std::move(area), false, limits.may_read), [&](Reactor& on) {
-          return std::make_unique<Pusher>(PartsFor(metrics), order_, on, share);
+          return std::make_unique<Pusher>(PartsFor(metrics), leading_, on, share);
         }));
   }
   return {};

@@ -62,6 +62,8 @@ class DestinationPages {
 
   /// A connected page lane. Kept back until Open().
   void GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd socket);
+  /// What the guest will touch first: pushed before all else, pause or not. Before Open.
+  void PutFirst(std::span<const PageRun> runs) { leading_.Put(runs); }
   /// The source's guest is stopped: lanes may fetch.
   void Open();
   /// The guest's devices are about to be loaded, or the guest to run: the pushers pause.
@@ -137,6 +139,7 @@ class DestinationPages {
   MonotonicClock clock_;
   ShardedPlacer placer_;
   SequentialOrder order_;
+  LeadingOrder leading_;  ///< before order_
   PushPause push_pause_;
   std::optional<BulkWindow> bulk_window_;  ///< from StartThreads on
   MemoryAhead memory_ahead_;

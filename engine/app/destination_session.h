@@ -72,6 +72,7 @@ class DestinationSession {
   void OnLost(const Error& error);
   Status ActOn(const Frame& frame);
   Status TakeExtents(const Frame& frame);
+  Status TakeFirstPages(const Frame& frame);
   Status TakeDeviceState(const Frame& frame);
   Status TakeStopped();
   Status TakeHoles(const Frame& frame);

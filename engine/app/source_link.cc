@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "engine/app/first_pages.h"
 #include "engine/app/hole_map.h"
 #include "engine/app/interrupt.h"
 #include "engine/app/source_session.h"
@@ -118,6 +119,15 @@ Status SourceSession::SendRuns(wire::FrameType type, const std::vector<PageRun>&
     FAULTLINE_TRY(link_->Send(type, wire::EncodeRuns(std::span(runs).subspan(sent, count))));
   }
   return {};
+}
+
+Status SourceSession::SendFirstPages() {
+  const ReadRam read = [this](RamPlace place, std::span<std::byte> out) {
+    return ram_->file(place.region).ReadAt(place.offset, out);
+  };
+  const std::vector<PageRun> runs = RunsOf(vm_.LookForFirstPlaces(read), *geometry_);
+  for (const PageRun& run : runs) numbers_.first_pages += run.count.value();
+  return SendRuns(wire::FrameType::kFirstPages, runs);
 }
 
 /// The final map. Until it has arrived the destination asks for holes too, and is told zero; so a

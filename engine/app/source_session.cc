@@ -124,6 +124,7 @@ Status SourceSession::SendExtents() {
   FAULTLINE_TRY(link_->Send(wire::FrameType::kExtentsDone));
   heard_at_.store(clock_.Now().count());
   FAULTLINE_TRY(TakeAnswer());
+  FAULTLINE_TRY(SendFirstPages());  // while the destination makes room
   FAULTLINE_TRY(AwaitPreparing(wire::FrameType::kPrepared));
   return {};
 }

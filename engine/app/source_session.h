@@ -64,6 +64,7 @@ class SourceSession {
   void KeepLink(const Error& error);
   void Redial();
   Status SendRuns(wire::FrameType type, const std::vector<PageRun>& runs);
+  Status SendFirstPages();
   void SendHoles();
   Result<Frame> AwaitPreparing(wire::FrameType type);
   Status MakeReadable();

@@ -110,6 +110,7 @@ SummaryJson SourcePart(const SourceNumbers& numbers) {
           {"total_ms", Millis(numbers.total)},
           {"prepare_ms", Millis(numbers.prepare)},
           {"device_bytes", numbers.device_bytes.value()},
+          {"first_pages", numbers.first_pages},
           {"rdma", ReadPart(numbers.reading)},
           {"retries", numbers.retries},
           {"cpu_s", ProcessCpuSeconds()}};
@@ -129,7 +130,8 @@ SummaryJson MergeSummary(const SummaryJson& source, const SummaryJson& destinati
                         {"blackout_ms", Number(source, "blackout_ms")},
                         {"total_ms", Number(source, "total_ms")},
                         {"prepare_ms", Number(source, "prepare_ms")},
-                        {"device_bytes", Whole(source, "device_bytes")}};
+                        {"device_bytes", Whole(source, "device_bytes")},
+                        {"first_pages", Whole(source, "first_pages")}};
   for (const auto& [key, value] : destination.items()) {
     if (key != "result") merged[key] = value;
   }

@@ -49,6 +49,7 @@ struct SourceNumbers {
   Nanos total{};         ///< start of migrate → last page placed and acknowledged
   Nanos prepare{};       ///< start of migrate → about to stop the guest
   ByteCount device_bytes{};
+  uint64_t first_pages = 0;  ///< expected to be touched first
   uint64_t retries = 0;
   ReadNumbers reading{};
 };

@@ -63,4 +63,23 @@ PageRun SequentialOrder::Next() {
   return {stretch.pages.first + PageCount(skipped), PageCount(std::min(left, stretch.run_pages))};
 }
 
+void LeadingOrder::Put(std::span<const PageRun> runs) {
+  for (PageRun rest : runs) {
+    while (!rest.empty() && page_count_ < kPagesMax) {
+      const PageRun run = geometry_.RequestableFrom(rest.first, rest.end());
+      leading_.push_back(run);
+      page_count_ += run.count;
+      rest = {run.end(), rest.count - run.count};
+    }
+  }
+}
+
+PageRun LeadingOrder::Next() {
+  if (IsUrgent()) {
+    const size_t next = cursor_.fetch_add(1, std::memory_order_relaxed);
+    if (next < leading_.size()) return leading_[next];
+  }
+  return rest_.Next();
+}
+
 }  // namespace faultline

@@ -22,6 +22,9 @@ class PushOrder {
   virtual PageRun Next() = 0;
   /// Starts another round: pages may have gone back to Absent behind the cursor.
   virtual void Rewind() = 0;
+  /// What Next gives now is so urgent that no PushPause holds it back. A hint: another thread may
+  /// take it first.
+  [[nodiscard]] virtual bool IsUrgent() const { return false; }
 };
 
 /// By address, in whole runs; what the source is known to have comes before all else.
@@ -53,6 +56,32 @@ class SequentialOrder final : public PushOrder {
   std::vector<Stretch> stretches_;
   uint64_t run_count_ = 0;
   std::atomic<uint64_t> cursor_{0};  ///< the next run; may pass run_count_
+};
+
+/// What the guest is expected to touch first, as it was put; then all that `rest` proposes.
+class LeadingOrder final : public PushOrder {
+ public:
+  /// More is left to the rest: it would keep the guest's own faults waiting.
+  static constexpr PageCount kPagesMax{8192};
+
+  /// Both outlive the order.
+  LeadingOrder(const Geometry& geometry, PushOrder& rest) : geometry_(geometry), rest_(rest) {}
+
+  /// After what was put before. REQUIRES: runs within regions; no thread uses the order yet.
+  void Put(std::span<const PageRun> runs);
+
+  PageRun Next() override;
+  void Rewind() override { rest_.Rewind(); }
+  [[nodiscard]] bool IsUrgent() const override {
+    return cursor_.load(std::memory_order_relaxed) < leading_.size();
+  }
+
+ private:
+  const Geometry& geometry_;
+  PushOrder& rest_;
+  std::vector<PageRun> leading_;
+  PageCount page_count_;
+  std::atomic<size_t> cursor_{0};  ///< the next of leading_; may pass its end
 };
 
 }  // namespace faultline

@@ -55,6 +55,7 @@ void Pusher::StartNextRound() {
 Pusher::Fill Pusher::PostNext() {
   DropWhatIsNotAbsent();
   if (candidate_.empty()) {
+    urgent_ = order_.IsUrgent();
     candidate_ = order_.Next();
     return candidate_.empty() ? Fill::kRoundOver : Fill::kPosted;
   }
@@ -102,7 +103,8 @@ void Pusher::DropWhatIsNotAbsent() {
 }
 
 Nanos Pusher::PacedFor(ByteCount bytes, Nanos now) const {
-  const Nanos paused = limits_.pause != nullptr ? limits_.pause->Left(now) : Nanos(0);
+  const bool may_wait = limits_.pause != nullptr && !urgent_;
+  const Nanos paused = may_wait ? limits_.pause->Left(now) : Nanos(0);
   return std::max(paused, rate_.WaitFor(bytes, now));
 }
 

@@ -79,6 +79,7 @@ class Pusher {
   std::unique_ptr<PageChannel> lane_;
   ByteCount closed_wire_bytes_;  ///< of the lanes that are gone
   PageRun candidate_;            ///< what is left of the run that the order proposed
+  bool urgent_ = false;          ///< the candidate waits for no pause
   ByteCount in_flight_;
   PageRun timed_;  ///< one run at a time has its round trip measured; empty: the next
   Nanos timed_from_{0};

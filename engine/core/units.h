@@ -6,6 +6,7 @@
 //   ByteCount   how many bytes
 //   PageSize    bytes per page of one region: 4 KiB, or the page of a hugetlbfs
 //   VmmAddr     an address in the VMM's process: what a fault reports, what CONTINUE maps
+//   GuestAddr   what the guest calls a physical address; only its own tables speak of it
 //   HostAddr    an address in the engine's own mapping of guest RAM: the alias
 //
 // Crossing from one to another happens in geometry.h and nowhere else.
@@ -68,6 +69,7 @@ using PageCount = internal::Quantity<struct PageCountTag>;
 using ByteCount = internal::Quantity<struct ByteCountTag>;
 using PageIndex = internal::Position<struct PageIndexTag, PageCount>;
 using VmmAddr = internal::Position<struct VmmAddrTag, ByteCount>;
+using GuestAddr = internal::Position<struct GuestAddrTag, ByteCount>;
 using HostAddr = internal::Position<struct HostAddrTag, ByteCount>;
 
 /// A power of two from 4 KiB to 1 GiB.

@@ -5,6 +5,9 @@
 // blocked in a page fault that only the fault path can answer.
 #pragma once
 
+#include <cstddef>
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +31,16 @@ struct VmDescription {
   std::vector<VmRegion> regions;
 };
 
+/// A place in guest RAM, a multiple of 4 KiB: an offset in one of the regions.
+struct RamPlace {
+  size_t region = 0;
+  ByteCount offset;
+};
+
+/// Copies guest RAM from `place` to `out`, within a region, without ever allocating any. False:
+/// it cannot be read.
+using ReadRam = std::function<bool(RamPlace place, std::span<std::byte> out)>;
+
 /// The page space of its regions, in their order.
 Result<Geometry> GeometryOf(const VmDescription& vm);
 
@@ -36,6 +49,10 @@ class SourceVm {
  public:
   virtual ~SourceVm() = default;
   [[nodiscard]] virtual const VmDescription& description() const = 0;
+  /// What the running guest's processors will touch in their first instants after the switch:
+  /// page tables, descriptors, stacks. A guess that saves time where it is right, and costs next to
+  /// nothing where it is not. Nothing, if this VMM or this guest does not show it.
+  virtual std::vector<RamPlace> LookForFirstPlaces(const ReadRam& read) = 0;
   /// Starts the device-state stream on `stream_fd` (a connected stream socket; duplicated into the
   /// VMM, stays the caller's) while the guest still runs. Returns at once.
   virtual Status StartDeviceState(int stream_fd) = 0;

@@ -46,7 +46,7 @@
 namespace faultline::wire {
 
 inline constexpr uint64_t kMagic = 0x314E4C544C554146;  ///< "FAULTLN1"
-inline constexpr uint16_t kWireVersion = 2;
+inline constexpr uint16_t kWireVersion = 3;
 
 /// Random, made by the source, the same on every connection of one migration.
 using MigrationId = std::array<uint8_t, 16>;
@@ -122,8 +122,9 @@ enum class FrameType : uint16_t {
   kRdmaOffer = 19,
   kRdmaAnswer = 20,
   kRdmaCurrent = 21,
+  kFirstPages = 22,
 };
-inline constexpr uint16_t kFrameTypeLast = 21;
+inline constexpr uint16_t kFrameTypeLast = 22;
 
 struct FrameHeader {
   uint32_t length;  ///< of the body; at most kFrameBytesMax

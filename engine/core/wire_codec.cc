@@ -101,6 +101,7 @@ std::string_view Name(FrameType type) {
     case FrameType::kRdmaOffer: return "RdmaOffer";
     case FrameType::kRdmaAnswer: return "RdmaAnswer";
     case FrameType::kRdmaCurrent: return "RdmaCurrent";
+    case FrameType::kFirstPages: return "FirstPages";
   }
   return "Unknown";
 }

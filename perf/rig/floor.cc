@@ -85,7 +85,8 @@ std::vector<uint32_t> Ping(int socket, uint32_t count, PingMode mode) {
 }  // namespace
 
 std::vector<uint32_t> UserfaultRoundTrips(uint32_t touches, int cpu) {
-  const uint64_t bytes = uint64_t{64} << 20;
+  // Each touch has to fault: the handler below waits for all of them.
+  const uint64_t bytes = std::max(uint64_t{64} << 20, touches * uint64_t{4096});
   NativeGuest guest({.bytes = bytes, .touches = touches, .cpu = cpu, .filled = true});
   const TargetProcess process = *TargetProcess::Open(guest.pid());
   const AttachedUserfault attached = *AttachUserfault(process);

@@ -14,8 +14,8 @@ from lib.scenario import add, scenario
 MACHINE = Machine(ram=((96, "tmpfs"),), append="pattern=random")
 MESSAGES_MAX = 80
 CUT_SECONDS = 25
-EVERY = ("Preamble", "PreambleReply", "Hello", "Welcome", "Extents", "ExtentsDone", "Prepared", "DeviceState",
-         "Stopped", "Loaded")
+EVERY = ("Preamble", "PreambleReply", "Hello", "Welcome", "Extents", "ExtentsDone", "FirstPages",
+         "Prepared", "DeviceState", "Stopped", "Loaded")
 # Slow enough that pages are missing for seconds after the commit.
 SLOW = ["--max-bandwidth", "30MiB"]
 

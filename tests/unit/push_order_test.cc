@@ -89,5 +89,47 @@ TEST(SequentialOrder, ThreadsShareOneRound) {
   EXPECT_EQ(pages, geometry.page_count().value());
 }
 
+TEST(LeadingOrder, ProposesWhatWasPutInItsOrderAndThenTheRest) {
+  const Geometry geometry = TwoRegions();
+  SequentialOrder rest(geometry);
+  LeadingOrder order(geometry, rest);
+  const std::vector<PageRun> surest = {Pages(20, 70), Pages(151, 2)};
+  const std::vector<PageRun> likely = {Pages(3, 1)};
+  order.Put(surest);
+  order.Put(likely);
+  EXPECT_EQ(order.Next(), Pages(20, 64));
+  EXPECT_EQ(order.Next(), Pages(84, 6));
+  EXPECT_EQ(order.Next(), Pages(151, 1));
+  EXPECT_EQ(order.Next(), Pages(152, 1));
+  EXPECT_TRUE(order.IsUrgent());
+  EXPECT_EQ(order.Next(), Pages(3, 1));
+  EXPECT_FALSE(order.IsUrgent());
+  EXPECT_EQ(order.Next(), Pages(0, 64));
+}
+
+TEST(LeadingOrder, ARewindBringsOnlyTheRestAgain) {
+  const Geometry geometry = TwoRegions();
+  SequentialOrder rest(geometry);
+  LeadingOrder order(geometry, rest);
+  const std::vector<PageRun> first = {Pages(20, 1)};
+  order.Put(first);
+  Drain(order);
+  order.Rewind();
+  EXPECT_FALSE(order.IsUrgent());
+  EXPECT_EQ(order.Next(), Pages(0, 64));
+}
+
+TEST(LeadingOrder, APeerThatCallsEverythingUrgentIsNotBelieved) {
+  const auto geometry =
+      Geometry::Create({{"ram0", ByteCount(uint64_t{64} * 4096 * 3000), PageSize(4096)}}).value();
+  SequentialOrder rest(geometry);
+  LeadingOrder order(geometry, rest);
+  const std::vector<PageRun> all = {Pages(0, geometry.page_count().value())};
+  order.Put(all);
+  uint64_t urgent = 0;
+  for (; order.IsUrgent(); ++urgent) order.Next();
+  EXPECT_EQ(urgent * 64, LeadingOrder::kPagesMax.value());
+}
+
 }  // namespace
 }  // namespace faultline

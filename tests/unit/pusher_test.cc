@@ -88,6 +88,17 @@ TEST_F(PusherTest, APauseHoldsItBackAndSaysWhenToComeBack) {
   EXPECT_THAT(lane_.posted, ElementsAre(Pages(0, 64)));
 }
 
+TEST_F(PusherTest, WhatTheGuestNeedsFirstWaitsForNoPause) {
+  PushPause pause;
+  pause.Until(bench_.clock.Now() + kTimeout);
+  LeadingOrder leading(bench_.geometry, order_);
+  leading.Put(std::vector{Pages(100, 2), Pages(300, 1)});
+  Pusher pusher(bench_.Parts(), leading, reactor_, {ByteCount(4 * kRunBytes), 0, &pause});
+  pusher.SetLane(std::make_unique<ScriptedLane>(lane_));
+  pusher.Step(kTimeout);
+  EXPECT_THAT(lane_.posted, ElementsAre(Pages(100, 2), Pages(300, 1)));
+}
+
 TEST_F(PusherTest, TheRateLimitPacesRequestsAndSaysWhenToComeBack) {
   const auto pusher = Start({ByteCount(kRunBytes), kRunBytes * 1000});
   pusher->Step(kTimeout);

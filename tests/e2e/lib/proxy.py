@@ -15,7 +15,8 @@ import threading
 LANES = {1: "control", 2: "urgent", 3: "bulk"}
 FRAMES = dict(enumerate(
     ("Hello", "Welcome", "Refuse", "Extents", "ExtentsDone", "Prepared", "DeviceState", "Stopped",
-     "Holes", "HolesDone", "Loaded", "Go", "Started", "Progress", "Released", "Farewell", "Abort"), 1))
+     "Holes", "HolesDone", "Loaded", "Go", "Started", "Progress", "Released", "Farewell", "Abort",
+     "RdmaRegions", "RdmaOffer", "RdmaAnswer", "RdmaCurrent", "FirstPages"), 1))
 PREAMBLE_BYTES, ANSWER_BYTES, HEADER = 40, 16, struct.Struct("<IHH")
 CHUNK = 1 << 18
 PATIENCE = 30.0

@@ -86,7 +86,8 @@ def check_summary(summary, guest_bytes, transport="tcp"):
     """The contract of --json. Returns what is wrong."""
     problems = []
     for name in ("result", "mode", "transport", "guest_bytes", "data_bytes", "wire_bytes", "blackout_ms",
-                 "total_ms", "faults", "fault_latency_us", "pushed_pages", "zero_pages", "retries", "cpu_s"):
+                 "total_ms", "faults", "fault_latency_us", "pushed_pages", "zero_pages", "first_pages", "retries",
+                 "cpu_s"):
         if name not in summary:
             problems.append(f"the summary has no {name}")
     if problems:
@@ -104,6 +105,7 @@ def check_summary(summary, guest_bytes, transport="tcp"):
         f"mode is post-copy over {transport}": (summary["mode"], summary["transport"]) == ("post-copy", transport),
         f"guest_bytes is {guest_bytes}": summary["guest_bytes"] == guest_bytes,
         "data is sent once": 0 < summary["data_bytes"] <= guest_bytes,
+        "page tables and stacks went first": summary["first_pages"] > 0,
         "wire_bytes holds data_bytes": summary["wire_bytes"] >= summary["data_bytes"],
         "0 < blackout < total": 0 < summary["blackout_ms"] < summary["total_ms"],
         "percentiles rise": latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"] * 1.07,
