@@ -41,23 +41,41 @@ bool IsUp(DeviceContext device, uint32_t port) {
          attributes.state == IBV_PORT_ACTIVE;
 }
 
-void AppendAddresses(ibv_device* device, std::vector<DeviceAddress>& addresses) {
+struct Found {
+  std::vector<DeviceAddress> addresses;
+  std::string closed;  ///< a device that could not be opened
+};
+
+void AppendAddresses(ibv_device* device, Found& found) {
   const OwnContext context(ibv_open_device(device));
-  if (!context) return;
+  if (!context) {  // the errno says nothing: libibverbs tries several paths
+    found.closed = ibv_get_device_name(device);
+    return;
+  }
   std::vector<ibv_gid_entry> gids(kGidsMax);
   const ssize_t count = ibv_query_gid_table(context.get(), gids.data(), gids.size(), 0);
   for (ssize_t i = 0; i < count; ++i) {
     const ibv_gid_entry& entry = gids[static_cast<size_t>(i)];
-    std::string host = AddressOf(entry);
-    const DeviceAddress found{ibv_get_device_name(device), std::move(host)};
+    const DeviceAddress address{ibv_get_device_name(device), AddressOf(entry)};
     // RoCE v1 and v2 have an entry each for the same address.
-    const bool known = std::any_of(addresses.begin(), addresses.end(), [&](const auto& each) {
-      return each.device == found.device && each.host == found.host;
-    });
-    if (!found.host.empty() && !known && IsUp(context.get(), entry.port_num)) {
-      addresses.push_back(found);
+    const bool known =
+        std::any_of(found.addresses.begin(), found.addresses.end(), [&](const auto& each) {
+          return each.device == address.device && each.host == address.host;
+        });
+    if (!address.host.empty() && !known && IsUp(context.get(), entry.port_num)) {
+      found.addresses.push_back(address);
     }
   }
+}
+
+/// Of the device with that name, or of all.
+Found FindAddresses(const std::string& name) {
+  Found found;
+  const DeviceList list(ibv_get_device_list(nullptr));
+  for (ibv_device** device = list.get(); device != nullptr && *device != nullptr; ++device) {
+    if (name.empty() || name == ibv_get_device_name(*device)) AppendAddresses(*device, found);
+  }
+  return found;
 }
 
 std::vector<std::string> ListNames() {
@@ -76,20 +94,20 @@ tl::unexpected<Error> NoSuchDevice(const std::string& name, const std::vector<st
               fmt::format("RDMA: this host has no device \"{}\"; it has {}", name, there));
 }
 
+tl::unexpected<Error> NotOpened(const std::string& device) {
+  return Fail(ErrorKind::kRefused,
+              fmt::format("RDMA: {} cannot be opened: may this user open /dev/infiniband/uverbs*? "
+                          "Or use --transport tcp",
+                          device));
+}
+
 }  // namespace
 
 bool HasDevices() { return !ListNames().empty(); }
 
 std::string NameOf(DeviceContext device) { return ibv_get_device_name(device->device); }
 
-std::vector<DeviceAddress> ListAddresses() {
-  std::vector<DeviceAddress> addresses;
-  const DeviceList list(ibv_get_device_list(nullptr));
-  for (ibv_device** device = list.get(); device != nullptr && *device != nullptr; ++device) {
-    AppendAddresses(*device, addresses);
-  }
-  return addresses;
-}
+std::vector<DeviceAddress> ListAddresses() { return FindAddresses("").addresses; }
 
 Result<DeviceAddress> ChooseAddress(const std::string& name, const std::string& preferred) {
   const std::vector<std::string> names = ListNames();
@@ -99,12 +117,12 @@ Result<DeviceAddress> ChooseAddress(const std::string& name, const std::string& 
   }
   const bool known = name.empty() || std::find(names.begin(), names.end(), name) != names.end();
   if (!known) return NoSuchDevice(name, names);
-  std::vector<DeviceAddress> addresses = ListAddresses();
-  std::erase_if(addresses, [&](const auto& each) { return !name.empty() && each.device != name; });
-  const auto same = std::find_if(addresses.begin(), addresses.end(),
+  const Found found = FindAddresses(name);
+  const auto same = std::find_if(found.addresses.begin(), found.addresses.end(),
                                  [&](const auto& each) { return each.host == preferred; });
-  if (same != addresses.end()) return *same;
-  if (!addresses.empty()) return addresses.front();
+  if (same != found.addresses.end()) return *same;
+  if (!found.addresses.empty()) return found.addresses.front();
+  if (!found.closed.empty()) return NotOpened(found.closed);
   // InfiniBand: no address in the table. The control connection's is right if it is IPoIB.
   return DeviceAddress{name, preferred};
 }
