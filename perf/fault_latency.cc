@@ -30,9 +30,12 @@ struct Options {
   uint32_t threads = 1;
   std::string io = "auto";
   bool pushed = true;
+  bool free = false;
   std::string json_path;
 };
 
+/// Where the guest's thread stays, in the floor as in the engine's turn.
+constexpr int kCpu = 0;
 constexpr uint32_t kWaitedNs = 5'000;
 
 struct Repetition {
@@ -47,7 +50,7 @@ struct Repetition {
 };
 
 void MeasureFloor(const Options& options, Repetition& into) {
-  into.uffd = Samples(UserfaultRoundTrips(options.touches, 0));
+  into.uffd = Samples(UserfaultRoundTrips(options.touches, kCpu));
   for (const PingMode mode : kPingModes) {
     const Samples samples(PingPongs(options.touches / 2, mode));
     const bool best = into.ping.count() == 0 || samples.Quantile(0.5) < into.ping.Quantile(0.5);
@@ -63,7 +66,8 @@ MoveResult Move(const Options& options, const SourceRam& ram, uint32_t streams, 
   plan.guest = {.bytes = options.guest_mib << 20,
                 .threads = options.threads,
                 .touches = streams == 0 ? options.touches : (options.guest_mib << 20) / 4096,
-                .seed = seed};
+                .seed = seed,
+                .cpu = options.free || options.threads > 1 ? std::nullopt : std::optional(kCpu)};
   plan.shards = options.shards;
   plan.bulk_streams = streams;
   plan.io = options.io == "uring"   ? IoPreference::kUring
@@ -180,12 +184,14 @@ int Main(int argc, char** argv) {
   Options options;
   CLI::App app{"Demand fetch latency against the machine's floor. Root."};
   app.add_option("--repetitions", options.repetitions)->check(CLI::Range(1, 1000));
-  app.add_option("--touches", options.touches, "with the pusher idle, and of the floor");
+  app.add_option("--touches", options.touches, "with the pusher idle, and of the floor")
+      ->check(CLI::Range(1, 16384));
   app.add_option("--guest-mib", options.guest_mib, "a power of two");
   app.add_option("--shards", options.shards);
   app.add_option("--threads", options.threads, "of the guest");
   app.add_option("--io", options.io)->check(CLI::IsMember({"auto", "uring", "epoll"}));
   app.add_flag("--pushed,!--no-pushed", options.pushed, "measure with the pusher at work, too");
+  app.add_flag("--free", options.free, "the guest's thread may change its core; the floor's stays");
   app.add_option("--json", options.json_path);
   CLI11_PARSE(app, argc, argv);
   spdlog::set_level(spdlog::level::warn);

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
+#include <thread>
 
 #include "engine/app/lane_keeper.h"
 #include "perf/rig/touch_plan.h"
@@ -29,33 +31,78 @@ struct StateDirectory {
   ~StateDirectory() { std::filesystem::remove_all(path); }
 };
 
-/// The source's process: its guest's memory is mapped here, as if it were the VMM too.
-void ServePages(const SourceRam& ram, const MovePlan& plan, const Endpoint& to) {
-  spdlog::set_level(spdlog::level::off);
-  std::vector<void*> bases;
-  for (uint64_t at = 0; at < plan.guest.bytes; at += kRegionBytesMax) {
-    bases.push_back(::mmap(nullptr, ram.bytes(), PROT_READ, MAP_SHARED, ram.file(), 0));
+/// The source: its guest's memory is mapped here, as if this process were the VMM too.
+class Source {
+ public:
+  Source(const SourceRam& ram, const MovePlan& plan, const Endpoint& to)
+      : vm_(DescribeGuest(::getpid(), plan.guest.bytes, MapAll(ram, plan.guest.bytes))),
+        geometry_(Require(GeometryOf(vm_))),
+        window_(Require(GuestRam::Open(geometry_, vm_, RamAccess::kRead))),
+        page_tables_(window_),
+        presence_(geometry_.page_count()) {
+    presence_.MarkPresent({PageIndex(0), geometry_.page_count()});
+    OpenLanes(LaneKind::kUrgent, plan.shards, to);
+    OpenLanes(LaneKind::kBulk, plan.bulk_streams, to);
   }
-  const VmDescription vm = DescribeGuest(::getpid(), plan.guest.bytes, bases);
-  const Geometry geometry = Require(GeometryOf(vm));
-  GuestRam window = Require(GuestRam::Open(geometry, vm, RamAccess::kRead));
-  const PageTableKeeper page_tables(window);
-  PresenceMap presence(geometry.page_count());
-  presence.MarkPresent({PageIndex(0), geometry.page_count()});
-  const auto make_server = [&] {
-    return std::make_unique<PageServer>(window.window(), presence, window);
-  };
-  std::vector<std::unique_ptr<LaneKeeper>> lanes;
-  LaneIntroduction lane{.lane = LaneKind::kUrgent, .migration = kMigration};
-  for (lane.stream = 0; lane.stream < plan.shards; ++lane.stream) {
-    lanes.push_back(Require(LaneKeeper::Create(to, lane, make_server)));
+
+ private:
+  static std::vector<void*> MapAll(const SourceRam& ram, uint64_t guest_bytes) {
+    std::vector<void*> bases;
+    for (uint64_t at = 0; at < guest_bytes; at += kRegionBytesMax) {
+      bases.push_back(::mmap(nullptr, ram.bytes(), PROT_READ, MAP_SHARED, ram.file(), 0));
+    }
+    return bases;
   }
-  lane.lane = LaneKind::kBulk;
-  for (lane.stream = 0; lane.stream < plan.bulk_streams; ++lane.stream) {
-    lanes.push_back(Require(LaneKeeper::Create(to, lane, make_server)));
+
+  void OpenLanes(LaneKind kind, uint32_t count, const Endpoint& to) {
+    const auto make_server = [this] {
+      return std::make_unique<PageServer>(window_.window(), presence_, window_);
+    };
+    for (uint32_t stream = 0; stream < count; ++stream) {
+      const LaneIntroduction lane{.lane = kind, .stream = stream, .migration = kMigration};
+      lanes_.push_back(Require(LaneKeeper::Create(to, lane, make_server)));
+    }
   }
-  ::pause();
-}
+
+  const VmDescription vm_;
+  const Geometry geometry_;
+  GuestRam window_;
+  const PageTableKeeper page_tables_;
+  PresenceMap presence_;
+  std::vector<std::unique_ptr<LaneKeeper>> lanes_;
+};
+
+/// The source where the plan wants it: another process, or threads of this one.
+class SourceHost {
+ public:
+  SourceHost(const SourceRam& ram, const MovePlan& plan, const Endpoint& to) {
+    if (plan.one_process) {
+      starter_ = std::thread([=, this, &ram] { source_.emplace(ram, plan, to); });
+      return;
+    }
+    process_.emplace([&] {
+      spdlog::set_level(spdlog::level::off);
+      const Source source(ram, plan, to);
+      ::pause();
+    });
+  }
+  SourceHost(const SourceHost&) = delete;
+  SourceHost& operator=(const SourceHost&) = delete;
+  ~SourceHost() { AwaitOpen(); }
+  void AwaitOpen() {
+    if (starter_.joinable()) starter_.join();
+  }
+  [[nodiscard]] ProcessCost Memory() const {
+    return process_ ? MemoryOf(process_->pid()) : ProcessCost{};
+  }
+  /// The CPU seconds of its process.
+  double End() { return process_ ? process_->Kill() : 0; }
+
+ private:
+  std::optional<Child> process_;
+  std::thread starter_;
+  std::optional<Source> source_;
+};
 
 /// The destination's pages with all lanes connected.
 class Destination {
@@ -107,12 +154,17 @@ MoveResult MoveNativeGuest(const SourceRam& ram, const MovePlan& plan) {
   Listener listener = Require(Listener::Create({"127.0.0.1", 0}));
   NativeGuest guest(plan.guest);
   const Endpoint endpoint = listener.endpoint();
-  Child source([&] { ServePages(ram, plan, endpoint); });
+  SourceHost source(ram, plan, endpoint);
   {
     Destination destination(guest, plan, std::move(listener));
+    source.AwaitOpen();
     const double cpu_before = OwnCpuSeconds();
     const Nanos start = clock.Now();
     destination.pages().Open();
+    if (plan.before) {
+      ::usleep(20'000);  // the threads have their lanes
+      plan.before();
+    }
     guest.Go();
     const bool pushes = plan.bulk_streams > 0;
     while (pushes ? destination.pages().missing() > PageCount(0) : !guest.finished()) {
@@ -120,14 +172,15 @@ MoveResult MoveNativeGuest(const SourceRam& ram, const MovePlan& plan) {
     }
     result.total = clock.Now() - start;
     guest.AwaitFinished();
+    if (plan.after) plan.after();
     result.destination = MemoryOf(0);
-    result.source = MemoryOf(source.pid());
+    result.source = source.Memory();
     result.destination.cpu_s = OwnCpuSeconds() - cpu_before;
     FAULTLINE_CHECK(destination.pages().Detach().has_value());
     result.summary = destination.pages().Summary({});
     destination.pages().StopThreads();
   }
-  result.source.cpu_s = source.Kill();
+  result.source.cpu_s = source.End();
   result.latencies = guest.Latencies();
   result.wrong = guest.wrong();
   return result;

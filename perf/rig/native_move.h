@@ -2,6 +2,7 @@
 // keepers and page servers in another one, TCP over loopback between them.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "engine/app/destination_pages.h"
@@ -16,6 +17,9 @@ struct MovePlan {
   uint32_t bulk_streams = 2;          ///< 0: the pusher stays idle
   std::optional<ByteCount> window{};  ///< none: as the engine chooses
   IoPreference io = IoPreference::kBest;
+  bool one_process = false;        ///< the source's threads run in the caller's process
+  std::function<void()> before{};  ///< all threads have their lanes, nothing has moved
+  std::function<void()> after{};   ///< the guest has touched all that it was to touch
 };
 
 struct MoveResult {
