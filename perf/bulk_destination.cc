@@ -81,7 +81,8 @@ class RawStream {
 Result<Figures> RunEngine(const Options& options, Listener& listener, BulkGuest& guest) {
   FAULTLINE_ASSIGN(Geometry geometry, GeometryOf(guest.description()));
   const auto privileged = [](const TargetProcess& process) { return AttachUserfault(process); };
-  const PageLimits limits{.window = options.window, .streams = options.streams};
+  const PageLimits limits{
+      .window = options.window, .streams = options.streams, .compression = options.compression};
   FAULTLINE_ASSIGN(const auto pages,
                    DestinationPages::Create(guest.description(), privileged, std::move(geometry),
                                             options.state_dir, limits));

@@ -48,6 +48,7 @@ int Main(int argc, char** argv) {
   std::string role;
   std::string peer;
   std::string window = "auto";
+  std::string compress = "off";
   uint64_t mib = 512;
   uint64_t pause_us = 0;
   Options options;
@@ -59,13 +60,16 @@ int Main(int argc, char** argv) {
   app.add_option("--window", window, "auto or a size");
   app.add_option("--touch-pause-us", pause_us, "the guest touches pages, this far apart");
   app.add_flag("--raw", options.raw, "the pipeline without the engine");
-  app.add_flag("--compressible", options.compressible);
+  app.add_flag("--compressible", options.compressible, "three bytes of eight are random");
+  app.add_option("--compress", compress, "auto, off, lz4 or zstd");
   CLI11_PARSE(app, argc, argv);
   const Result<Endpoint> endpoint = Endpoint::Parse(peer);
   const Result<std::optional<ByteCount>> fixed = ParseWindow(window);
-  if (!endpoint.has_value() || !fixed.has_value()) return 2;
+  const Result<wire::Compression> compression = ParseCompression(compress);
+  if (!endpoint.has_value() || !fixed.has_value() || !compression.has_value()) return 2;
   options.peer = *endpoint;
   options.window = *fixed;
+  options.compression = *compression;
   options.bytes = ByteCount(mib << 20);
   options.load = {.touches = pause_us > 0, .pause = std::chrono::microseconds(pause_us)};
   const Status done = role == "source" ? RunOneSource(options) : RunDestination(options);

@@ -19,6 +19,7 @@ struct Options {
   bool raw = false;                 ///< the pipeline without the engine
   bool compressible = false;        ///< what the source's memory holds
   std::optional<ByteCount> window;  ///< none: follows the link
+  wire::Compression compression = wire::Compression::kOff;
   std::string state_dir = "/tmp";
   BulkGuest::Load load;
 };

@@ -75,7 +75,8 @@ Landing::Parts DestinationPages::PartsFor(ThreadMetrics& metrics) {
 
 PusherLimits DestinationPages::ShareOf(const PageLimits& limits) {
   PusherLimits share;
-  share.window = &bulk_window_.emplace(limits.streams, limits.window.value_or(ByteCount(0)));
+  share.window = &bulk_window_.emplace(limits.streams, limits.window.value_or(ByteCount(0)),
+                                       limits.compression);
   share.pause = &push_pause_;
   share.bytes_per_second = limits.bulk_bytes_per_second / limits.streams;
   return share;
@@ -101,7 +102,8 @@ Status DestinationPages::StartFaultThreads(const PageLimits& limits) {
     auto area = std::make_unique<AliasLanding>(ram_.window());
     fault_threads_.push_back(std::make_unique<LaneThread<FaultLoop>>(
         fmt::format("fl-fault-{}", shard),
-        MakeHost(std::move(reactor), std::move(area), true, limits.may_read), [&](Reactor& on) {
+        MakeHost(std::move(reactor), std::move(area), nullptr, true, limits.may_read),
+        [&](Reactor& on) {
           return std::make_unique<FaultLoop>(PartsFor(*metrics_[shard]), *sources_[shard], on);
         }));
   }
@@ -112,10 +114,15 @@ Status DestinationPages::StartPushThreads(const PageLimits& limits, const Pusher
   for (uint32_t stream = 0; stream < limits.streams; ++stream) {
     FAULTLINE_ASSIGN(auto reactor, MakeReactor(limits.io));
     FAULTLINE_ASSIGN(auto area, StagedLanding::Create(ram_));
+    std::unique_ptr<Unpacker> unpacker;
+    if (CompressionPolicy& policy = bulk_window_->compression(); policy.may_ask()) {
+      unpacker = std::make_unique<Unpacker>(policy);
+    }
     ThreadMetrics& metrics = *metrics_[limits.fault_shards + stream];
     push_threads_.push_back(std::make_unique<LaneThread<Pusher>>(
         fmt::format("fl-push-{}", stream),
-        MakeHost(std::move(reactor), std::move(area), false, limits.may_read), [&](Reactor& on) {
+        MakeHost(std::move(reactor), std::move(area), std::move(unpacker), false, limits.may_read),
+        [&](Reactor& on) {
           return std::make_unique<Pusher>(PartsFor(metrics), leading_, on, share);
         }));
   }
@@ -123,11 +130,13 @@ Status DestinationPages::StartPushThreads(const PageLimits& limits, const Pusher
 }
 
 std::unique_ptr<LaneHost> DestinationPages::MakeHost(std::unique_ptr<TcpReactor> reactor,
-                                                     std::unique_ptr<LandingArea> area, bool urgent,
-                                                     bool may_read) {
-  if (!may_read) return std::make_unique<TcpLaneHost>(std::move(reactor), std::move(area));
-  auto host = std::make_unique<RoutedLaneHost>(std::move(reactor), std::move(area),
-                                               urgent ? kUrgentSpin : Nanos(0));
+                                                     std::unique_ptr<LandingArea> area,
+                                                     std::unique_ptr<Unpacker> unpacker,
+                                                     bool urgent, bool may_read) {
+  if (!may_read)
+    return std::make_unique<TcpLaneHost>(std::move(reactor), std::move(area), std::move(unpacker));
+  auto host = std::make_unique<RoutedLaneHost>(
+      std::move(reactor), std::move(area), std::move(unpacker), urgent ? kUrgentSpin : Nanos(0));
   read_hosts_.push_back(host.get());
   return host;
 }
@@ -271,7 +280,10 @@ SummaryJson DestinationPages::Summary(DestinationNumbers numbers) const {
   }
   numbers.guest_bytes = geometry_->byte_count();
   numbers.window_bytes = bulk_window_->window();
-  numbers.link_bytes_per_second = bulk_window_->bandwidth();
+  numbers.bulk_bytes_per_second = bulk_window_->bandwidth();
+  numbers.packed_pages = bulk_window_->compression().packed_pages();
+  numbers.packed_sent = bulk_window_->compression().packed_sent();
+  numbers.codec = bulk_window_->compression().codec();
   for (const auto& thread : fault_threads_) {
     numbers.wire_bytes += thread->wire_bytes();
     numbers.retries += thread->lanes_lost();

@@ -45,7 +45,8 @@ struct PageLimits {
   uint64_t bulk_bytes_per_second = 0;
   uint32_t streams = 1;
   size_t fault_shards = 1;
-  bool may_read = false;  ///< lanes of READs may be added
+  bool may_read = false;                                    ///< lanes of READs may be added
+  wire::Compression compression = wire::Compression::kOff;  ///< of what the bulk lanes bring
 };
 
 /// Threads: every method from any thread unless it says otherwise.
@@ -118,7 +119,9 @@ class DestinationPages {
   Status StartFaultThreads(const PageLimits& limits);
   Status StartPushThreads(const PageLimits& limits, const PusherLimits& share);
   std::unique_ptr<LaneHost> MakeHost(std::unique_ptr<TcpReactor> reactor,
-                                     std::unique_ptr<LandingArea> area, bool urgent, bool may_read);
+                                     std::unique_ptr<LandingArea> area,
+                                     std::unique_ptr<Unpacker> unpacker, bool urgent,
+                                     bool may_read);
   [[nodiscard]] ReadNumbers Reading() const;
   /// hugetlbfs: what turns out to be zero gives its memory back, hence the touched mark. tmpfs
   /// needs none: a hole in a huge folio frees nothing and splits it, and it reads as zero as it is.

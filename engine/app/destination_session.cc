@@ -119,7 +119,8 @@ Status DestinationSession::AttachPages() {
                           .bulk_bytes_per_second = hello_->bulk_bytes_per_second,
                           .streams = hello_->bulk_streams,
                           .fault_shards = FaultShards(),
-                          .may_read = MayRead()};
+                          .may_read = MayRead(),
+                          .compression = hello_->compression};
   const auto unprivileged = [this](const TargetProcess& process) {
     return AttachOverQmp(vm_.qmp(), process);
   };

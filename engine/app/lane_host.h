@@ -7,6 +7,7 @@
 #include "engine/core/landing_area.h"
 #include "engine/core/page_channel.h"
 #include "engine/core/reactor.h"
+#include "engine/tcp/packing.h"
 #include "engine/tcp/tcp_reactor.h"
 
 namespace faultline {
@@ -25,16 +26,19 @@ class LaneHost {
 /// Pages come over TCP, all of them.
 class TcpLaneHost final : public LaneHost {
  public:
-  TcpLaneHost(std::unique_ptr<TcpReactor> reactor, std::unique_ptr<LandingArea> area)
-      : area_(std::move(area)), reactor_(std::move(reactor)) {}
+  /// `unpacker`: runs may come packed; none: they do not.
+  TcpLaneHost(std::unique_ptr<TcpReactor> reactor, std::unique_ptr<LandingArea> area,
+              std::unique_ptr<Unpacker> unpacker)
+      : area_(std::move(area)), unpacker_(std::move(unpacker)), reactor_(std::move(reactor)) {}
   Reactor& reactor() override { return *reactor_; }
   std::unique_ptr<PageChannel> Open(tcp::UniqueFd socket) override {
-    return reactor_->OpenLane(std::move(socket), *area_);
+    return reactor_->OpenLane(std::move(socket), *area_, kPeerSilenceMax, unpacker_.get());
   }
   [[nodiscard]] bool full() const override { return area_->full(); }
 
  private:
   const std::unique_ptr<LandingArea> area_;
+  const std::unique_ptr<Unpacker> unpacker_;
   const std::unique_ptr<TcpReactor> reactor_;
 };
 

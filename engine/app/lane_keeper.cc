@@ -36,6 +36,7 @@ Status LaneKeeper::Open() {
   if (lane_.lane == LaneKind::kUrgent) SendFirst(connection.socket.get());
   LaneServer::Options options;
   options.stay_on_incoming_core = lane_.lane == LaneKind::kUrgent;
+  options.packs = lane_.lane == LaneKind::kBulk;
   options.on_start = [kind = lane_.lane] {
     if (kind == LaneKind::kUrgent) RunPromptly();
     pthread_setname_np(pthread_self(), kind == LaneKind::kUrgent ? "fl-serve-fault" : "fl-serve");
@@ -45,7 +46,8 @@ Status LaneKeeper::Open() {
     server_ended_ = true;
     changed_.notify_all();
   };
-  server_ = std::make_unique<LaneServer>(std::move(connection.socket), make_server_(), options);
+  server_ = std::make_unique<LaneServer>(std::move(connection.socket), make_server_(),
+                                         std::move(options));
   return {};
 }
 

@@ -82,6 +82,21 @@ CLI::Option* AddParsed(CLI::App& command, const std::string& name, T& target,
       help);
 }
 
+/// What only the side that sends decides about the background lanes.
+void AddBulk(CLI::App& command, MigrateOptions& migrate) {
+  AddParsed<uint64_t>(command, "--max-bandwidth", migrate.bulk_bytes_per_second, ParseRate,
+                      "limit of the background lanes, e.g. 10Gbit or 500MiB per second; demand "
+                      "fetches are never limited")
+      ->type_name("RATE");
+  AddParsed<wire::Compression>(command, "--compress", migrate.compression, ParseCompression,
+                               "packing of background pages: auto (default) packs where the link "
+                               "is slower than the codec; demand fetches are never packed")
+      ->type_name("auto|off|lz4|zstd");
+  command.add_option("--streams", migrate.streams, "background connections")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str();
+}
+
 void SetUpLogging(bool verbose) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("faultline"));
   spdlog::set_pattern("%H:%M:%S.%e %^%l%$ %v");
@@ -138,13 +153,7 @@ int Main(int argc, char** argv) {
   migrate_command
       ->add_option("--rdma-port", migrate.rdma.port, "where queue pairs are accepted (default any)")
       ->type_name("PORT");
-  AddParsed<uint64_t>(*migrate_command, "--max-bandwidth", migrate.bulk_bytes_per_second, ParseRate,
-                      "limit of the background lanes, e.g. 10Gbit or 500MiB per second; demand "
-                      "fetches are never limited")
-      ->type_name("RATE");
-  migrate_command->add_option("--streams", migrate.streams, "background connections")
-      ->check(CLI::Range(1, 16))
-      ->capture_default_str();
+  AddBulk(*migrate_command, migrate);
   migrate_command->add_flag("--quit-source", migrate.quit_source,
                             "end the source QEMU when the destination has everything");
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/core/units.h"
+#include "engine/core/wire.h"
 
 namespace faultline {
 
@@ -61,6 +62,7 @@ struct MigrateOptions {
   std::string to;
   uint64_t bulk_bytes_per_second = 0;  ///< 0: no limit
   uint32_t streams = 2;
+  wire::Compression compression = wire::Compression::kAuto;
   bool insecure = false;
   bool quit_source = false;
   RdmaOptions rdma{.transport = Transport::kTcp, .device = {}};

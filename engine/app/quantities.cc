@@ -81,4 +81,12 @@ Result<std::optional<ByteCount>> ParseWindow(std::string_view text) {
   return ParseSize(text);
 }
 
+Result<wire::Compression> ParseCompression(std::string_view text) {
+  if (text == "auto") return wire::Compression::kAuto;
+  if (text == "off") return wire::Compression::kOff;
+  if (text == "lz4") return wire::Compression::kLz4;
+  if (text == "zstd") return wire::Compression::kZstd;
+  return Fail(ErrorKind::kUsage, fmt::format("'{}' is not auto, off, lz4 or zstd", text));
+}
+
 }  // namespace faultline

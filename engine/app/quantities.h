@@ -6,6 +6,7 @@
 
 #include "engine/core/result.h"
 #include "engine/core/units.h"
+#include "engine/core/wire.h"
 
 namespace faultline {
 
@@ -18,5 +19,8 @@ Result<ByteCount> ParseSize(std::string_view text);
 
 /// A size, or "auto": nothing.
 Result<std::optional<ByteCount>> ParseWindow(std::string_view text);
+
+/// "auto", "off", "lz4", "zstd".
+Result<wire::Compression> ParseCompression(std::string_view text);
 
 }  // namespace faultline

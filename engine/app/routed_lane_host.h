@@ -24,8 +24,9 @@ class RoutedLaneHost final : public LaneHost, private DirectLanes {
   };
   /// `spin_max`: how long the thread may poll for a READ instead of sleeping.
   RoutedLaneHost(std::unique_ptr<TcpReactor> reactor, std::unique_ptr<LandingArea> area,
-                 Nanos spin_max)
-      : tcp_(std::move(reactor), std::move(area)), reactor_(tcp_.reactor(), spin_max) {}
+                 std::unique_ptr<Unpacker> unpacker, Nanos spin_max)
+      : tcp_(std::move(reactor), std::move(area), std::move(unpacker)),
+        reactor_(tcp_.reactor(), spin_max) {}
 
   Reactor& reactor() override { return reactor_; }
   std::unique_ptr<PageChannel> Open(tcp::UniqueFd socket) override {

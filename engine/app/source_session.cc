@@ -91,7 +91,8 @@ Status SourceSession::Connect() {
   const wire::Bytes hello =
       wire::EncodeHello({.geometry = *geometry_,
                          .bulk_streams = options_.streams,
-                         .bulk_bytes_per_second = options_.bulk_bytes_per_second});
+                         .bulk_bytes_per_second = options_.bulk_bytes_per_second,
+                         .compression = options_.compression});
   FAULTLINE_TRY(link_->Send(wire::FrameType::kHello, hello));
   FAULTLINE_ASSIGN(const Frame frame, inbox_.Await(wire::FrameType::kWelcome, kWelcomeTimeout));
   FAULTLINE_ASSIGN(const wire::WelcomeBody welcome, wire::DecodeWelcome(frame.body));

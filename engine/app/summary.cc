@@ -68,6 +68,11 @@ std::string DescribeReading(const SummaryJson& summary) {
       Number(destination, "lanes_lost"));
 }
 
+const char* Name(wire::Codec codec) {
+  if (codec == wire::Codec::kLz4) return "lz4";
+  return codec == wire::Codec::kZstd ? "zstd" : "none";
+}
+
 }  // namespace
 
 SummaryJson DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faults) {
@@ -93,7 +98,10 @@ SummaryJson DestinationPart(const DestinationNumbers& numbers, const FaultMetric
           {"fault_latency_us", latency},
           {"bulk",
            {{"window_bytes", numbers.window_bytes.value()},
-            {"link_bytes_per_s", numbers.link_bytes_per_second}}},
+            {"bytes_per_s", numbers.bulk_bytes_per_second},
+            {"codec", Name(numbers.codec)},
+            {"packed_bytes", numbers.packed_pages.value()},
+            {"packed_to_bytes", numbers.packed_sent.value()}}},
           {"pushed_pages", numbers.pushed_pages},
           {"zero_pages", numbers.zero_pages},
           {"hole_pages", numbers.hole_pages},

@@ -13,6 +13,7 @@
 #include "engine/core/metrics.h"
 #include "engine/core/result.h"
 #include "engine/core/units.h"
+#include "engine/core/wire.h"
 #include "uffd/huge_collapse.h"
 
 namespace faultline {
@@ -33,7 +34,10 @@ struct DestinationNumbers {
   ByteCount data_bytes{};              ///< page content that arrived
   ByteCount wire_bytes{};              ///< page lanes, both directions
   ByteCount window_bytes{};            ///< in flight on the bulk lanes, at the end
-  uint64_t link_bytes_per_second = 0;  ///< pages on the bulk lanes, as last measured
+  uint64_t bulk_bytes_per_second = 0;  ///< pages on the bulk lanes, as last measured
+  ByteCount packed_pages{};            ///< that came packed on the bulk lanes …
+  ByteCount packed_sent{};             ///< … and what crossed the wire for them
+  wire::Codec codec = wire::Codec::kNone;
   uint64_t pushed_pages = 0;
   uint64_t zero_pages = 0;
   uint64_t hole_pages = 0;

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "engine/core/compression_policy.h"
 #include "engine/core/lowest_delay.h"
 #include "engine/core/units.h"
 #include "engine/core/window_controller.h"
@@ -19,8 +20,9 @@ class BulkWindow {
  public:
   /// `fixed`: the window is that, whatever the link does; zero: it follows the link.
   /// REQUIRES: streams > 0.
-  explicit BulkWindow(uint32_t streams, ByteCount fixed = ByteCount(0))
-      : streams_(streams), fixed_(fixed) {
+  explicit BulkWindow(uint32_t streams, ByteCount fixed = ByteCount(0),
+                      wire::Compression compression = wire::Compression::kOff)
+      : streams_(streams), fixed_(fixed), compression_(compression) {
     Publish();
   }
 
@@ -53,6 +55,10 @@ class BulkWindow {
   [[nodiscard]] LowestDelay& run_trips() { return run_trips_; }
   /// Demand fetches, posted to landed.
   [[nodiscard]] LowestDelay& urgent_trips() { return urgent_trips_; }
+
+  /// What the lanes ask with, and tell. It measures in the window's intervals.
+  [[nodiscard]] CompressionPolicy& compression() { return compression_; }
+  [[nodiscard]] const CompressionPolicy& compression() const { return compression_; }
 
   /// To be called now and then. What another thread is doing at this moment is left to it.
   void Update(Nanos now) {
@@ -91,6 +97,7 @@ class BulkWindow {
                             .run_round_trip = run_trips_.Take(),
                             .urgent_round_trip = urgent_trips_.Take(),
                             .limited = limited || mostly_zero});
+    compression_.OnInterval(now - began_, limited || mostly_zero);
     began_ = now;
     Publish();
   }
@@ -102,6 +109,7 @@ class BulkWindow {
 
   const uint32_t streams_;
   const ByteCount fixed_;
+  CompressionPolicy compression_;
   std::atomic<uint64_t> window_bytes_{0};
   std::atomic<uint64_t> bandwidth_{0};
   std::atomic<uint64_t> data_{0};

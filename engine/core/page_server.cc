@@ -26,8 +26,7 @@ PageServer::PageServer(const RamWindow& ram, const PresenceMap& presence, PageRe
 
 const ReplyPlan* PageServer::Plan(const wire::PageRequest& request) {
   const PageRun run{PageIndex(request.first), PageCount(request.count)};
-  const bool well_formed =
-      request.kind == static_cast<uint32_t>(wire::PageMessage::kRequest) && request.id != 0;
+  const bool well_formed = wire::CodecOfRequest(request.kind).has_value() && request.id != 0;
   if (!well_formed || !ram_.geometry().IsRequestable(run)) return nullptr;
 
   plan_.header = {static_cast<uint32_t>(wire::PageMessage::kReply), request.count, request.first,

@@ -12,6 +12,7 @@
 //   source ─ (PageReply, bytes of the pages whose bit is set, in page order)* ─► destination
 //
 // in the order of the requests. The reply repeats the request; it never says where bytes go.
+// A request may ask for packed pages; its reply is (PageReply, Packing, packed bytes or pages).
 //
 // The control lane carries frames (FrameHeader, body). One migration, in order:
 //
@@ -39,6 +40,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <type_traits>
 
 #include "engine/core/units.h"
@@ -46,7 +48,7 @@
 namespace faultline::wire {
 
 inline constexpr uint64_t kMagic = 0x314E4C544C554146;  ///< "FAULTLN1"
-inline constexpr uint16_t kWireVersion = 3;
+inline constexpr uint16_t kWireVersion = 4;
 
 /// Random, made by the source, the same on every connection of one migration.
 using MigrationId = std::array<uint8_t, 16>;
@@ -79,10 +81,31 @@ struct PreambleReply {
 };
 static_assert(sizeof(PreambleReply) == 16 && std::is_trivially_copyable_v<PreambleReply>);
 
-enum class PageMessage : uint32_t { kInvalid = 0, kRequest = 0x51474150, kReply = 0x52474150 };
+enum class PageMessage : uint32_t {
+  kInvalid = 0,
+  kRequest = 0x51474150,
+  kReply = 0x52474150,
+  kRequestLz4 = 0x344C4150,   ///< likewise, but the reply may be packed with LZ4 …
+  kRequestZstd = 0x5A4C4150,  ///< … or Zstandard
+};
+
+/// How a run's bytes are packed.
+enum class Codec : uint8_t { kNone = 1, kLz4, kZstd };
+
+constexpr PageMessage RequestIn(Codec codec) {
+  if (codec == Codec::kLz4) return PageMessage::kRequestLz4;
+  return codec == Codec::kZstd ? PageMessage::kRequestZstd : PageMessage::kRequest;
+}
+/// Nothing: not a request.
+constexpr std::optional<Codec> CodecOfRequest(uint32_t kind) {
+  for (const Codec codec : {Codec::kNone, Codec::kLz4, Codec::kZstd}) {
+    if (kind == static_cast<uint32_t>(RequestIn(codec))) return codec;
+  }
+  return std::nullopt;
+}
 
 struct PageRequest {
-  uint32_t kind;   ///< PageMessage::kRequest
+  uint32_t kind;   ///< PageMessage::kRequest, kRequestLz4, kRequestZstd
   uint32_t count;  ///< 1 … kRunPagesMax
   uint64_t first;  ///< PageIndex
   uint64_t id;     ///< from 1, rising by one on each lane
@@ -98,6 +121,13 @@ struct PageReply {
 };
 static_assert(sizeof(PageReply) == 32 && std::is_trivially_copyable_v<PageReply>);
 static_assert(kRunPagesMax <= 64, "one bit per page in PageReply::data_pages");
+
+/// Follows the PageReply to a request for packed pages.
+struct Packing {
+  uint32_t bytes;    ///< that follow, fewer than the pages; 0: the pages follow as they are
+  uint32_t took_ns;  ///< what packing took the source, also where it was for nothing
+};
+static_assert(sizeof(Packing) == 8 && std::is_trivially_copyable_v<Packing>);
 
 enum class FrameType : uint16_t {
   kInvalid = 0,
@@ -142,9 +172,13 @@ struct HelloBody {
   uint32_t region_count;           ///< 1 … kRegionsMax
   uint32_t bulk_streams;           ///< 1 … kBulkStreamsMax
   uint64_t bulk_bytes_per_second;  ///< --max-bandwidth; 0 is no limit
+  uint32_t compression;            ///< Compression: what to ask for on the bulk lanes
+  uint32_t reserved;               ///< zero
 };
-static_assert(sizeof(HelloBody) == 16 && std::is_trivially_copyable_v<HelloBody>);
+static_assert(sizeof(HelloBody) == 24 && std::is_trivially_copyable_v<HelloBody>);
 inline constexpr uint32_t kBulkStreamsMax = 16;
+
+enum class Compression : uint32_t { kInvalid = 0, kOff = 1, kLz4, kZstd, kAuto };
 
 /// Body of Welcome.
 struct WelcomeBody {

@@ -109,7 +109,8 @@ std::string_view Name(FrameType type) {
 Bytes EncodeHello(const Hello& hello) {
   Bytes bytes;
   Append(bytes, HelloBody{static_cast<uint32_t>(hello.geometry.region_count()),
-                          hello.bulk_streams, hello.bulk_bytes_per_second});
+                          hello.bulk_streams, hello.bulk_bytes_per_second,
+                          static_cast<uint32_t>(hello.compression), 0});
   for (size_t i = 0; i < hello.geometry.region_count(); ++i) {
     Append(bytes, EntryFrom(hello.geometry.shape(i)));
   }
@@ -125,6 +126,10 @@ Result<Hello> DecodeHello(ByteView body) {
   if (fixed.bulk_streams < 1 || fixed.bulk_streams > kBulkStreamsMax) {
     return Malformed("Hello", std::to_string(fixed.bulk_streams) + " bulk streams");
   }
+  if (fixed.compression < static_cast<uint32_t>(Compression::kOff) ||
+      fixed.compression > static_cast<uint32_t>(Compression::kAuto) || fixed.reserved != 0) {
+    return Malformed("Hello", "unknown compression " + std::to_string(fixed.compression));
+  }
   if (body.size() != fixed.region_count * sizeof(RegionEntry)) {
     return Malformed("Hello", "length and number of regions differ");
   }
@@ -135,7 +140,8 @@ Result<Hello> DecodeHello(ByteView body) {
   }
   Result<Geometry> geometry = Geometry::Create(std::move(shapes));
   if (!geometry) return Malformed("Hello", geometry.error().message);
-  return Hello{*std::move(geometry), fixed.bulk_streams, fixed.bulk_bytes_per_second};
+  return Hello{*std::move(geometry), fixed.bulk_streams, fixed.bulk_bytes_per_second,
+               static_cast<Compression>(fixed.compression)};
 }
 
 Bytes EncodeRuns(std::span<const PageRun> runs) {

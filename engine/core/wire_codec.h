@@ -32,6 +32,7 @@ struct Hello {
   Geometry geometry;
   uint32_t bulk_streams = 1;
   uint64_t bulk_bytes_per_second = 0;  ///< 0: no limit
+  Compression compression = Compression::kOff;
 };
 Bytes EncodeHello(const Hello& hello);
 Result<Hello> DecodeHello(ByteView body);

@@ -15,8 +15,8 @@ bool NotNow() { return errno == EAGAIN || errno == EINTR; }
 }  // namespace
 
 EpollChannel::EpollChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max,
-                           EpollReactor& reactor)
-    : StreamChannel(std::move(socket), area, silence_max), reactor_(reactor) {
+                           Unpacker* unpacker, EpollReactor& reactor)
+    : StreamChannel(std::move(socket), area, silence_max, unpacker), reactor_(reactor) {
   FAULTLINE_CHECK(socket_.valid());
   reactor_.Attach(*this, socket_.get());
 }

@@ -13,7 +13,8 @@ namespace faultline {
 class EpollChannel final : public StreamChannel, private EpollReactor::Lane {
  public:
   /// See TcpReactor::OpenLane.
-  EpollChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max, EpollReactor& reactor);
+  EpollChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max, Unpacker* unpacker,
+               EpollReactor& reactor);
   EpollChannel(const EpollChannel&) = delete;
   EpollChannel& operator=(const EpollChannel&) = delete;
   ~EpollChannel() override;

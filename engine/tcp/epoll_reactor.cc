@@ -124,8 +124,8 @@ void EpollReactor::WantWritable(Lane& lane, int fd, bool wanted) {
 }
 
 std::unique_ptr<PageChannel> EpollReactor::OpenLane(tcp::UniqueFd socket, LandingArea& area,
-                                                    Nanos silence_max) {
-  return std::make_unique<EpollChannel>(std::move(socket), area, silence_max, *this);
+                                                    Nanos silence_max, Unpacker* unpacker) {
+  return std::make_unique<EpollChannel>(std::move(socket), area, silence_max, unpacker, *this);
 }
 
 }  // namespace faultline

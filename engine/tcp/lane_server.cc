@@ -64,6 +64,7 @@ ssize_t ReceiveSpinning(int fd, std::span<std::byte> into, Nanos spin) {
 LaneServer::LaneServer(tcp::UniqueFd socket, std::unique_ptr<PageServer> server, Options options)
     : socket_(std::move(socket)), server_(std::move(server)), options_(std::move(options)) {
   FAULTLINE_CHECK(socket_.valid() && server_ != nullptr);
+  if (options_.packs) packer_ = std::make_unique<Packer>();
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -125,21 +126,40 @@ bool LaneServer::ReceiveRequests() {
 
 bool LaneServer::Answer(const wire::PageRequest& request) {
   const ReplyPlan* plan = server_->Plan(request);
-  if (plan == nullptr) {
+  const wire::Codec codec = wire::CodecOfRequest(request.kind).value_or(wire::Codec::kNone);
+  if (plan == nullptr || (codec != wire::Codec::kNone && packer_ == nullptr)) {
     return EndWith(fmt::format(
         "the destination asked for what cannot be served (pages {} + {}): the lane is closed",
         request.first, request.count));
   }
-  if (!SendAll(*plan)) return EndWith(fmt::format("sending pages: {}", std::strerror(errno)));
+  if (!SendAnswer(*plan, codec))
+    return EndWith(fmt::format("sending pages: {}", std::strerror(errno)));
   requests_.Add();
   pages_.Add(request.count);
   return true;
 }
 
-/// Header and pages, long stretches of pages without copying them. False: errno is set.
-bool LaneServer::SendAll(const ReplyPlan& plan) {
+/// False: errno is set.
+bool LaneServer::SendAnswer(const ReplyPlan& plan, wire::Codec codec) {
+  const auto header = std::as_bytes(std::span(&plan.header, 1));
+  if (codec == wire::Codec::kNone) return SendAll(plan, header);
+  const Nanos begin = tcp::MonotonicNow();
+  const std::span<const std::byte> packed = packer_->Pack(plan, codec);
+  const auto took = static_cast<uint64_t>((tcp::MonotonicNow() - begin).count());
+  const wire::Packing packing{static_cast<uint32_t>(packed.size()),
+                              static_cast<uint32_t>(std::min<uint64_t>(took, UINT32_MAX))};
+  std::array<std::byte, sizeof plan.header + sizeof packing> head;
+  std::memcpy(head.data(), header.data(), header.size());
+  std::memcpy(head.data() + header.size(), &packing, sizeof packing);
+  if (packed.empty()) return SendAll(plan, head);
+  std::array<iovec, 2> vectors{VectorOf(head), VectorOf(packed)};
+  return SendGathered(vectors, 0);
+}
+
+/// Head and pages, long stretches of pages without copying them. False: errno is set.
+bool LaneServer::SendAll(const ReplyPlan& plan, std::span<const std::byte> head) {
   std::array<iovec, kRunPagesMax + 1> vectors;
-  vectors[0] = VectorOf(std::as_bytes(std::span(&plan.header, 1)));
+  vectors[0] = VectorOf(head);
   size_t gathered = 1;
   for (size_t i = 0; i < plan.segment_count; ++i) {
     const auto place = plan.segments[i].size() >= kSendFileMin ? server_->PlaceOf(plan, i)

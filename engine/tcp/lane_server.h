@@ -24,6 +24,7 @@
 #include "engine/core/units.h"
 #include "engine/core/wire.h"
 #include "engine/tcp/incoming_core.h"
+#include "engine/tcp/packing.h"
 #include "engine/tcp/unique_fd.h"
 
 namespace faultline {
@@ -36,6 +37,8 @@ class LaneServer {
     Nanos spin{0};
     /// The urgent lane's thread stays where its packets are processed (incoming_core.h).
     bool stay_on_incoming_core = false;
+    /// Requests for packed pages are answered; otherwise they end the lane.
+    bool packs = false;
     /// Called once, on the lane's thread, before it serves: for its name, say.
     std::function<void()> on_start;
     /// Called once, on the lane's thread, as its last act before it ends.
@@ -72,7 +75,8 @@ class LaneServer {
   bool ServeOnce();
   bool ReceiveRequests();
   bool Answer(const wire::PageRequest& request);
-  bool SendAll(const ReplyPlan& plan);
+  bool SendAnswer(const ReplyPlan& plan, wire::Codec codec);
+  bool SendAll(const ReplyPlan& plan, std::span<const std::byte> head);
   bool SendGathered(std::span<iovec> rest, int flags);
   bool SendFromFile(FilePlace place, size_t bytes);
   bool EndWith(std::string reason);
@@ -80,6 +84,7 @@ class LaneServer {
   tcp::UniqueFd socket_;
   std::unique_ptr<PageServer> server_;
   Options options_;
+  std::unique_ptr<Packer> packer_;  ///< if options_.packs
   std::array<std::byte, kBatchMax * sizeof(wire::PageRequest)> inbox_{};
   size_t inbox_bytes_ = 0;
   tcp::IncomingCore core_;

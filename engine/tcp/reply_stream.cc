@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "engine/core/check.h"
 
@@ -22,9 +23,12 @@ bool IsData(uint64_t data_pages, uint64_t page) { return ((data_pages >> page) &
 
 wire::PageRequest ReplyStream::Post(PageRun run) {
   FAULTLINE_CHECK(Room() > 0 && area_->geometry().IsRequestable(run));
-  SlotOf(posted_) = Slot{.run = run, .page_bytes = area_->geometry().PageSizeOf(run.first).bytes()};
+  const bool packs = unpacker_ != nullptr && area_->geometry().BytesOf(run) <= kRunBytesMax;
+  const wire::Codec codec = packs ? unpacker_->policy().Next() : wire::Codec::kNone;
+  SlotOf(posted_) = Slot{
+      .run = run, .codec = codec, .page_bytes = area_->geometry().PageSizeOf(run.first).bytes()};
   ++posted_;
-  return {.kind = static_cast<uint32_t>(wire::PageMessage::kRequest),
+  return {.kind = static_cast<uint32_t>(wire::RequestIn(codec)),
           .count = static_cast<uint32_t>(run.count.value()),
           .first = run.first.value(),
           .id = posted_};
@@ -34,12 +38,18 @@ std::span<iovec> ReplyStream::NextReceive() {
   FAULTLINE_CHECK(!broken_);
   size_t used = InPayload() ? AddPayload(SlotOf(received_)) : 0;
   const size_t have = InPayload() ? 0 : header_filled_;
-  vectors_[used++] = {reinterpret_cast<std::byte*>(&header_) + have, sizeof header_ - have};
+  const uint64_t whose = received_ + (InPayload() ? 1 : 0);
+  vectors_[used++] = {reinterpret_cast<std::byte*>(&header_) + have, HeaderBytes(whose) - have};
   return {vectors_.data(), used};
 }
 
 /// The rest of the current reply's data pages, neighbours joined.
 size_t ReplyStream::AddPayload(const Slot& slot) {
+  if (packing_.bytes > 0) {
+    const auto rest = unpacker_->packed().first(packing_.bytes).subspan(packed_filled_);
+    vectors_[0] = {rest.data(), rest.size()};
+    return 1;
+  }
   size_t used = 0;
   const uint64_t count = slot.run.count.value();
   uint64_t filled = slot.page_filled;
@@ -62,6 +72,7 @@ void ReplyStream::OnReceived(size_t bytes) {
 }
 
 size_t ReplyStream::TakePayload(size_t bytes) {
+  if (packing_.bytes > 0) return TakePacked(bytes);
   Slot& slot = SlotOf(received_);
   const uint64_t count = slot.run.count.value();
   const uint64_t first = slot.pages_complete;
@@ -84,6 +95,41 @@ size_t ReplyStream::TakePayload(size_t bytes) {
   return taken;
 }
 
+size_t ReplyStream::TakePacked(size_t bytes) {
+  Slot& slot = SlotOf(received_);
+  const size_t taken = std::min(bytes, packing_.bytes - packed_filled_);
+  packed_filled_ += taken;
+  if (packed_filled_ < packing_.bytes) return taken;
+  const uint64_t count = slot.run.count.value();
+  broken_ = !Unpack(slot) || !Land(slot, 0, count);
+  if (broken_) return taken;
+  slot.pages_complete = count;
+  FinishIfComplete(slot);
+  return taken;
+}
+
+/// Into their places. A block that unpacks to anything but the data pages is a lie.
+bool ReplyStream::Unpack(const Slot& slot) {
+  const uint64_t first = static_cast<uint64_t>(std::countr_zero(slot.data_pages));
+  const uint64_t count = slot.run.count.value();
+  const uint64_t bytes = DataBytes(slot.data_pages);
+  std::byte* const start = memory_ + first * slot.page_bytes;
+  if (Stretch(slot.data_pages, first, count) * slot.page_bytes == bytes) {
+    return unpacker_->Unpack(slot.codec, packing_.bytes, {start, bytes});
+  }
+  const std::span<std::byte> joined = unpacker_->scratch().first(bytes);
+  if (!unpacker_->Unpack(slot.codec, packing_.bytes, joined)) return false;
+  size_t at = 0;
+  for (uint64_t page = first; page < count;) {
+    const uint64_t pages = Stretch(slot.data_pages, page, count);
+    const size_t length = IsData(slot.data_pages, page) ? pages * slot.page_bytes : 0;
+    std::memcpy(memory_ + page * slot.page_bytes, joined.data() + at, length);
+    at += length;
+    page += pages;
+  }
+  return true;
+}
+
 /// The data pages among those from `first` to `end` of the current reply go into the file.
 bool ReplyStream::Land(const Slot& slot, uint64_t first, uint64_t end) {
   for (uint64_t page = first; page < end;) {
@@ -98,14 +144,17 @@ bool ReplyStream::Land(const Slot& slot, uint64_t first, uint64_t end) {
 }
 
 size_t ReplyStream::TakeHeader(size_t bytes) {
-  const size_t taken = std::min(bytes, sizeof header_ - header_filled_);
+  const size_t taken = std::min(bytes, HeaderBytes(received_) - header_filled_);
   header_filled_ += taken;
   if (!InPayload()) return taken;
-  broken_ = !AcceptHeader();
+  broken_ = !AcceptHeader() || !AcceptPacking();
   if (broken_) return taken;
   Slot& slot = SlotOf(received_);
-  slot.data_pages = header_.data_pages;
+  slot.data_pages = header_.reply.data_pages;
+  packing_ = slot.codec == wire::Codec::kNone ? wire::Packing{} : header_.packing;
+  packed_filled_ = 0;
   memory_ = area_->MemoryOf(slot.run).data();
+  if (packing_.bytes > 0) return taken;
   SkipZeroPages(slot);
   FinishIfComplete(slot);
   return taken;
@@ -116,10 +165,18 @@ bool ReplyStream::AcceptHeader() {
   if (received_ == posted_) return false;
   const PageRun& run = SlotOf(received_).run;
   const uint64_t count = run.count.value();
-  const bool bits_within_run = count == 64 || (header_.data_pages >> count) == 0;
-  return header_.kind == static_cast<uint32_t>(wire::PageMessage::kReply) &&
-         header_.id == received_ + 1 && header_.first == run.first.value() &&
-         header_.count == count && bits_within_run;
+  const wire::PageReply& reply = header_.reply;
+  const bool bits_within_run = count == 64 || (reply.data_pages >> count) == 0;
+  return reply.kind == static_cast<uint32_t>(wire::PageMessage::kReply) &&
+         reply.id == received_ + 1 && reply.first == run.first.value() && reply.count == count &&
+         bits_within_run;
+}
+
+/// REQUIRES: the rest of the header is acceptable. Packed bytes fit our buffer, because they are
+/// fewer than the pages, and a run that may be asked for packed is not longer than it.
+bool ReplyStream::AcceptPacking() const {
+  if (SlotOf(received_).codec == wire::Codec::kNone || header_.packing.bytes == 0) return true;
+  return header_.packing.bytes < DataBytes(header_.reply.data_pages);
 }
 
 void ReplyStream::SkipZeroPages(Slot& slot) {
@@ -130,8 +187,16 @@ void ReplyStream::SkipZeroPages(Slot& slot) {
 
 void ReplyStream::FinishIfComplete(const Slot& slot) {
   if (slot.pages_complete < slot.run.count.value()) return;
+  TellPolicy(slot);
   ++received_;
   header_filled_ = 0;
+}
+
+void ReplyStream::TellPolicy(const Slot& slot) {
+  if (unpacker_ == nullptr) return;
+  const ByteCount pages(DataBytes(slot.data_pages));
+  const ByteCount sent = packing_.bytes > 0 ? ByteCount(packing_.bytes) : pages;
+  unpacker_->policy().NoteRun(slot.codec, pages, sent, Nanos(packing_.took_ns));
 }
 
 bool ReplyStream::HasArrivals() const {

@@ -1,7 +1,8 @@
 // The destination's side of the page protocol, without any input or output: what was asked for,
 // what the reply stream must therefore look like, and where its bytes land.
 //
-// The stream is  (PageReply, bytes of the pages whose bit is set)*  in the order of the requests.
+// The stream is  (PageReply, bytes of the pages whose bit is set)*  in the order of the requests;
+// a run that was asked for packed has a Packing after its PageReply, and lands when it is whole.
 // Invariants:
 //   1. Where bytes land comes from our own table of posted runs. The peer's header is compared
 //      with the oldest outstanding request; only its page bits are used, and only within the run.
@@ -16,6 +17,7 @@
 #include <sys/uio.h>
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -25,6 +27,7 @@
 #include "engine/core/page_channel.h"
 #include "engine/core/units.h"
 #include "engine/core/wire.h"
+#include "engine/tcp/packing.h"
 
 namespace faultline {
 
@@ -34,8 +37,10 @@ class ReplyStream {
   /// 256 × 256 KiB more than any window of the pusher.
   static constexpr size_t kOutstandingMax = 256;
 
-  /// `area` outlives the stream and is its alone.
-  explicit ReplyStream(LandingArea& area) : area_(&area) {}
+  /// `area` outlives the stream and is its alone; so does `unpacker`, if there is one: then runs
+  /// are asked for as its policy says.
+  explicit ReplyStream(LandingArea& area, Unpacker* unpacker = nullptr)
+      : area_(&area), unpacker_(unpacker) {}
 
   [[nodiscard]] size_t Room() const { return kOutstandingMax - (posted_ - reaped_); }
   /// REQUIRES: Room() > 0, the run is requestable. The request is to be sent as it is.
@@ -67,6 +72,7 @@ class ReplyStream {
   /// One posted run. Until its header is in, data_pages is unknown and nothing is complete.
   struct Slot {
     PageRun run;
+    wire::Codec codec = wire::Codec::kNone;  ///< as it was asked for
     uint64_t page_bytes = 0;
     uint64_t data_pages = 0;
     uint64_t pages_complete = 0;  ///< from the first: data pages all in, or zero
@@ -78,24 +84,44 @@ class ReplyStream {
   [[nodiscard]] const Slot& SlotOf(uint64_t number) const {
     return slots_[number & (kOutstandingMax - 1)];
   }
-  [[nodiscard]] bool InPayload() const { return header_filled_ == sizeof(wire::PageReply); }
+  struct Header {
+    wire::PageReply reply;
+    wire::Packing packing;  ///< of a run that was asked for packed
+  };
+  static_assert(sizeof(Header) == sizeof(wire::PageReply) + sizeof(wire::Packing));
+
+  [[nodiscard]] size_t HeaderBytes(uint64_t number) const {
+    const bool packs = number < posted_ && SlotOf(number).codec != wire::Codec::kNone;
+    return packs ? sizeof(Header) : sizeof(wire::PageReply);
+  }
+  [[nodiscard]] bool InPayload() const { return header_filled_ == HeaderBytes(received_); }
+  [[nodiscard]] uint64_t DataBytes(uint64_t data_pages) const {
+    return static_cast<uint64_t>(std::popcount(data_pages)) * SlotOf(received_).page_bytes;
+  }
   size_t AddPayload(const Slot& slot);
   size_t TakePayload(size_t bytes);
+  size_t TakePacked(size_t bytes);
+  bool Unpack(const Slot& slot);
   size_t TakeHeader(size_t bytes);
   bool AcceptHeader();
+  [[nodiscard]] bool AcceptPacking() const;
   static void SkipZeroPages(Slot& slot);
   void FinishIfComplete(const Slot& slot);
+  void TellPolicy(const Slot& slot);
   bool Land(const Slot& slot, uint64_t first, uint64_t end);
 
   LandingArea* area_;
+  Unpacker* unpacker_;
   std::byte* memory_ = nullptr;  ///< where the current reply's first page goes
   std::array<Slot, kOutstandingMax> slots_{};
   // Requests are numbered from 0; their id on the wire is one more. reaped_ ≤ received_ ≤ posted_.
   uint64_t posted_ = 0;    ///< how many were posted
   uint64_t received_ = 0;  ///< how many replies are complete; the next is the current one
   uint64_t reaped_ = 0;    ///< how many have been reported whole
-  wire::PageReply header_{};
+  Header header_{};
   size_t header_filled_ = 0;
+  wire::Packing packing_{};  ///< of the current reply; no bytes: its pages come as they are
+  size_t packed_filled_ = 0;
   bool broken_ = false;
   std::array<iovec, kVectorsMax> vectors_{};
 };

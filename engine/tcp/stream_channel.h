@@ -40,8 +40,8 @@ class StreamChannel : public PageChannel {
   [[nodiscard]] bool HasNews() const { return !closed_ && (broken_ || replies_.HasArrivals()); }
 
  protected:
-  StreamChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max)
-      : socket_(std::move(socket)), replies_(area), silence_max_(silence_max) {}
+  StreamChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max, Unpacker* unpacker)
+      : socket_(std::move(socket)), replies_(area, unpacker), silence_max_(silence_max) {}
 
   /// `result` bytes of requests have left, or -errno.
   void NoteSent(int64_t result) {

@@ -14,8 +14,8 @@ constexpr int kQuietSteps = 3000;
 }  // namespace
 
 TcpChannel::TcpChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max,
-                       UringReactor& reactor)
-    : StreamChannel(std::move(socket), area, silence_max), reactor_(reactor) {
+                       Unpacker* unpacker, UringReactor& reactor)
+    : StreamChannel(std::move(socket), area, silence_max, unpacker), reactor_(reactor) {
   FAULTLINE_CHECK(socket_.valid());
   reactor_.Attach(*this);
 }

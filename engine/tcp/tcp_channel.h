@@ -16,7 +16,8 @@ namespace faultline {
 class TcpChannel final : public StreamChannel, private UringReactor::Lane {
  public:
   /// See TcpReactor::OpenLane.
-  TcpChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max, UringReactor& reactor);
+  TcpChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max, Unpacker* unpacker,
+             UringReactor& reactor);
   TcpChannel(const TcpChannel&) = delete;
   TcpChannel& operator=(const TcpChannel&) = delete;
   ~TcpChannel() override;

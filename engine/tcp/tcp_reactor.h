@@ -17,6 +17,8 @@
 
 namespace faultline {
 
+class Unpacker;
+
 enum class IoBackend : uint8_t { kInvalid = 0, kUring = 1, kEpoll = 2 };
 std::string_view Name(IoBackend backend);
 
@@ -29,9 +31,11 @@ class TcpReactor : public Reactor {
   /// exchanged. Reports ReadyToken::kLane. `area` (this lane's alone) and the reactor outlive it.
   /// Allocates here and never afterwards. The lane breaks when requests are outstanding and no
   /// byte has come for `silence_max`: a peer whose kernel lives but whose process does not answer.
+  /// `unpacker`, this lane's alone, outlives it: runs are asked for as its policy says.
   /// REQUIRES: fewer than kLanesMax lanes are open.
   virtual std::unique_ptr<PageChannel> OpenLane(tcp::UniqueFd socket, LandingArea& area,
-                                                Nanos silence_max = kPeerSilenceMax) = 0;
+                                                Nanos silence_max = kPeerSilenceMax,
+                                                Unpacker* unpacker = nullptr) = 0;
   [[nodiscard]] virtual IoBackend backend() const = 0;
 
   static constexpr size_t kLanesMax = 4;

@@ -140,8 +140,8 @@ void UringReactor::QueueCancel(Lane& lane, unsigned operation) {
 }
 
 std::unique_ptr<PageChannel> UringReactor::OpenLane(tcp::UniqueFd socket, LandingArea& area,
-                                                    Nanos silence_max) {
-  return std::make_unique<TcpChannel>(std::move(socket), area, silence_max, *this);
+                                                    Nanos silence_max, Unpacker* unpacker) {
+  return std::make_unique<TcpChannel>(std::move(socket), area, silence_max, unpacker, *this);
 }
 
 }  // namespace faultline

@@ -37,6 +37,9 @@ TEST(WindowTest, AutoIsNoSize) {
   EXPECT_EQ(ParseWindow("auto").value(), std::nullopt);
   EXPECT_EQ(ParseWindow("1MiB").value(), ByteCount(1 << 20));
   EXPECT_FALSE(ParseWindow("large").has_value());
+  EXPECT_EQ(ParseCompression("zstd").value(), wire::Compression::kZstd);
+  EXPECT_EQ(ParseCompression("off").value(), wire::Compression::kOff);
+  EXPECT_FALSE(ParseCompression("gzip").has_value());
 }
 
 TEST(SizeTest, RatesInBitsAreNoSizes) { EXPECT_FALSE(ParseSize("10Gbit").has_value()); }

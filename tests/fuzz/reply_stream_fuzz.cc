@@ -21,6 +21,9 @@ constexpr size_t kPageBytes = 4096;
 constexpr std::byte kUntouched{0xA5};
 constexpr std::byte kSent{0x5A};
 
+constexpr std::array kHow{wire::Compression::kOff, wire::Compression::kLz4,
+                          wire::Compression::kZstd};
+
 class Program {
  public:
   explicit Program(std::span<const uint8_t> input)
@@ -29,7 +32,9 @@ class Program {
             *Geometry::Create({{"ram0", ByteCount(kPages * kPageBytes), PageSize(kPageBytes)}})),
         ram_(geometry_, {HostAddr(reinterpret_cast<uint64_t>(memory_.data()))}),
         landing_(ram_),
-        replies_(landing_) {
+        policy_(kHow[Next() % kHow.size()]),
+        unpacker_(policy_),
+        replies_(landing_, &unpacker_) {
     std::memset(memory_.data(), static_cast<int>(kUntouched), memory_.size());
   }
 
@@ -78,10 +83,14 @@ class Program {
   /// A header that is honest but for what the input flips.
   void FeedHeader() {
     const wire::PageRequest& request = requests_[answered_++ % requests_.size()];
-    wire::PageReply reply{static_cast<uint32_t>(wire::PageMessage::kReply), request.count,
-                          request.first, request.id, Next()};
-    std::array<std::byte, sizeof reply> bytes;
-    std::memcpy(bytes.data(), &reply, sizeof reply);
+    const wire::PageReply reply{static_cast<uint32_t>(wire::PageMessage::kReply), request.count,
+                                request.first, request.id, Next()};
+    const wire::Packing packing{Next(), 1};
+    std::array<std::byte, sizeof reply + sizeof packing> both;
+    std::memcpy(both.data(), &reply, sizeof reply);
+    std::memcpy(both.data() + sizeof reply, &packing, sizeof packing);
+    const bool packs = wire::CodecOfRequest(request.kind) != wire::Codec::kNone;
+    const std::span<std::byte> bytes = std::span(both).first(packs ? both.size() : sizeof reply);
     if (Next() == 0) bytes[Next() % bytes.size()] ^= static_cast<std::byte>(Next());
     Feed(bytes);
   }
@@ -150,6 +159,8 @@ class Program {
   Geometry geometry_;
   RamWindow ram_;
   AliasLanding landing_;
+  CompressionPolicy policy_;
+  Unpacker unpacker_;
   ReplyStream replies_;
   std::array<bool, kPages> outstanding_{};
   std::array<bool, kPages> posted_ever_{};

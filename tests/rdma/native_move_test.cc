@@ -166,7 +166,7 @@ class NativeDestination {
   template <class Loop, class MakeLoop>
   std::unique_ptr<LaneThread<Loop>> Thread(const char* name, std::unique_ptr<LandingArea> area,
                                            MakeLoop make_loop) {
-    auto host = std::make_unique<RoutedLaneHost>(Require(MakeReactor()), std::move(area),
+    auto host = std::make_unique<RoutedLaneHost>(Require(MakeReactor()), std::move(area), nullptr,
                                                  std::chrono::microseconds(20));
     hosts_.push_back(host.get());
     return std::make_unique<LaneThread<Loop>>(name, std::move(host), make_loop);

@@ -37,10 +37,10 @@ std::string NameOf(const testing::TestParamInfo<LaneParameter>& info) {
 }
 
 DestinationLane::DestinationLane(IoPreference preference, const Geometry& geometry,
-                                 tcp::UniqueFd socket, Nanos silence_max)
+                                 tcp::UniqueFd socket, Nanos silence_max, Unpacker* unpacker)
     : ram_(geometry), reactor_(Make(preference)) {
   ram_.FillWith(kUntouched);
-  channel_ = reactor_->OpenLane(std::move(socket), ram_.landing(), silence_max);
+  channel_ = reactor_->OpenLane(std::move(socket), ram_.landing(), silence_max, unpacker);
 }
 
 bool DestinationLane::PumpUntil(const std::function<bool()>& done) {

@@ -40,7 +40,7 @@ inline auto EveryLane() {
 class DestinationLane {
  public:
   DestinationLane(IoPreference preference, const Geometry& geometry, tcp::UniqueFd socket,
-                  Nanos silence_max = kPeerSilenceMax);
+                  Nanos silence_max = kPeerSilenceMax, Unpacker* unpacker = nullptr);
 
   GuestRam& ram() { return ram_; }
   PageChannel& channel() { return *channel_; }

@@ -17,7 +17,7 @@ Geometry SomeGeometry() {
       .value();
 }
 
-Bytes HelloBytes() { return EncodeHello({SomeGeometry(), 3, 1'250'000'000}); }
+Bytes HelloBytes() { return EncodeHello({SomeGeometry(), 3, 1'250'000'000, Compression::kAuto}); }
 
 template <class T>
 void Put(Bytes& bytes, size_t offset, T value) {
@@ -36,6 +36,7 @@ TEST(WireCodec, HelloSurvivesTheWire) {
   EXPECT_EQ(hello->geometry.DifferenceTo(SomeGeometry()), "");
   EXPECT_EQ(hello->bulk_streams, 3u);
   EXPECT_EQ(hello->bulk_bytes_per_second, 1'250'000'000u);
+  EXPECT_EQ(hello->compression, Compression::kAuto);
 }
 
 TEST(WireCodec, AHelloCutAnywhereIsRefused) {
@@ -59,6 +60,9 @@ TEST(WireCodec, AHelloWithImpossibleNumbersIsRefused) {
   EXPECT_TRUE(refuses(offsetof(HelloBody, region_count), ~uint32_t{0}));
   EXPECT_TRUE(refuses(offsetof(HelloBody, bulk_streams), uint32_t{0}));
   EXPECT_TRUE(refuses(offsetof(HelloBody, bulk_streams), uint32_t{kBulkStreamsMax + 1}));
+  EXPECT_TRUE(refuses(offsetof(HelloBody, compression), uint32_t{0}));
+  EXPECT_TRUE(refuses(offsetof(HelloBody, compression), uint32_t{5}));
+  EXPECT_TRUE(refuses(offsetof(HelloBody, reserved), uint32_t{1}));
   EXPECT_TRUE(refuses(kRegion + offsetof(RegionEntry, length), uint64_t{4095}));
   EXPECT_TRUE(refuses(kRegion + offsetof(RegionEntry, length), kMax & ~uint64_t{4095}));
   EXPECT_TRUE(refuses(kRegion + offsetof(RegionEntry, page_size), uint64_t{0}));
