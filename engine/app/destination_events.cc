@@ -118,8 +118,10 @@ Status DestinationSession::TakeExtents(const Frame& frame) {
   return {};
 }
 
-/// Only before the lanes are open, so that no pusher uses the order yet.
+/// Only before the lanes are open, so that no pusher uses the order yet. A source that has not
+/// heard yet that we gave up does nothing wrong.
 Status DestinationSession::TakeFirstPages(const Frame& frame) {
+  if (phase() == DestinationPhase::kFailed) return {};
   if (!AreAttached() || phase() != DestinationPhase::kPreparing) return NotNow(frame.type);
   FAULTLINE_ASSIGN(const auto runs, wire::DecodeRuns(frame.body, pages_->geometry()));
   pages_->PutFirst(runs);

@@ -86,13 +86,13 @@ def check_summary(summary, guest_bytes, transport="tcp"):
     """The contract of --json. Returns what is wrong."""
     problems = []
     for name in ("result", "mode", "transport", "guest_bytes", "data_bytes", "wire_bytes", "blackout_ms",
-                 "total_ms", "faults", "fault_latency_us", "pushed_pages", "zero_pages", "first_pages", "retries",
-                 "cpu_s"):
+                 "total_ms", "faults", "fault_latency_us", "pushed_pages", "zero_pages", "first_pages", "bulk",
+                 "retries", "cpu_s"):
         if name not in summary:
             problems.append(f"the summary has no {name}")
     if problems:
         return problems
-    faults, latency = summary["faults"], summary["fault_latency_us"]
+    faults, latency, bulk = summary["faults"], summary["fault_latency_us"], summary["bulk"]
     problems += [f"faults has no {name}" for name in STEPS if name not in faults]
     problems += [f"fault_latency_us has no {name}" for name in ("p50", "p90", "p99", "p999", "max")
                  if name not in latency]
@@ -106,7 +106,8 @@ def check_summary(summary, guest_bytes, transport="tcp"):
         f"guest_bytes is {guest_bytes}": summary["guest_bytes"] == guest_bytes,
         "data is sent once": 0 < summary["data_bytes"] <= guest_bytes,
         "page tables and stacks went first": summary["first_pages"] > 0,
-        "wire_bytes holds data_bytes": summary["wire_bytes"] >= summary["data_bytes"],
+        "wire_bytes holds data_bytes, as packed":
+            summary["wire_bytes"] >= summary["data_bytes"] - bulk["packed_bytes"] + bulk["packed_to_bytes"],
         "0 < blackout < total": 0 < summary["blackout_ms"] < summary["total_ms"],
         "percentiles rise": latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"] * 1.07,
     }
