@@ -30,14 +30,16 @@ class BulkWindow {
   [[nodiscard]] ByteCount Share() const {
     return ByteCount(window_bytes_.load(std::memory_order_relaxed) / streams_);
   }
-  /// The longest run worth asking for: two of them fit a share, so that one is on its way while
-  /// the other is asked for. A slow link gets short runs: whoever waits behind one waits less.
-  /// Short ones at first, too: their round trip is nearly that of the path.
+  /// The longest run worth asking for: two of them fit the window, so that one is on its way while
+  /// the other is asked for, be it by another stream, and a share has room to spare. A slow link
+  /// gets short runs: whoever waits behind one waits less. Short ones at first, too: their round
+  /// trip is nearly that of the path.
   [[nodiscard]] ByteCount RunBytes() const {
     if (fixed_.value() > 0) return kRunBytesMax;
     if (bandwidth() == 0) return WindowController::kLeast;
-    const uint64_t half = std::bit_floor(std::max<uint64_t>(Share().value() / 2, 1));
-    return std::clamp(ByteCount(half), WindowController::kLeast, kRunBytesMax);
+    const uint64_t fits = std::min(Share().value() * 3 / 4, window().value() / 2);
+    const ByteCount run(std::bit_floor(std::max<uint64_t>(fits, 1)));
+    return std::clamp(run, WindowController::kLeast, kRunBytesMax);
   }
   [[nodiscard]] ByteCount window() const {
     return ByteCount(window_bytes_.load(std::memory_order_relaxed));
@@ -61,12 +63,13 @@ class BulkWindow {
   [[nodiscard]] const CompressionPolicy& compression() const { return compression_; }
 
   /// To be called now and then. What another thread is doing at this moment is left to it.
-  void Update(Nanos now) {
+  /// `missing`: what is not at the destination yet, about.
+  void Update(Nanos now, ByteCount missing) {
     if (busy_.test_and_set(std::memory_order_acquire)) return;
     if (began_ == Nanos(0)) {
       Begin(now);
     } else if (IsOver(now - began_)) {
-      Look(now);
+      Look(now, missing);
     }
     busy_.clear(std::memory_order_release);
   }
@@ -85,7 +88,7 @@ class BulkWindow {
     zero_.store(0, std::memory_order_relaxed);
     began_ = now;
   }
-  void Look(Nanos now) {
+  void Look(Nanos now, ByteCount missing) {
     const ByteCount data(data_.exchange(0, std::memory_order_relaxed));
     const ByteCount zero(zero_.exchange(0, std::memory_order_relaxed));
     // The window counts pages, whatever they hold. Where most are zero they say nothing about the
@@ -96,6 +99,7 @@ class BulkWindow {
                             .delivered = mostly_zero ? data : data + zero,
                             .run_round_trip = run_trips_.Take(),
                             .urgent_round_trip = urgent_trips_.Take(),
+                            .missing = missing,
                             .limited = limited || mostly_zero});
     compression_.OnInterval(now - began_, limited || mostly_zero);
     began_ = now;

@@ -146,7 +146,13 @@ void Pusher::UpdateWindow(ByteCount data, ByteCount zero) {
   if (limits_.window == nullptr) return;
   limits_.window->NoteArrived(data, zero);
   if (fill_ == Fill::kPaced || fill_ == Fill::kRoundOver) limits_.window->NoteLimited();
-  limits_.window->Update(parts_.clock.Now());
+  limits_.window->Update(parts_.clock.Now(), Missing());
+}
+
+/// As if all pages were of the mean size.
+ByteCount Pusher::Missing() const {
+  const uint64_t mean = parts_.geometry.byte_count().value() / parts_.geometry.page_count().value();
+  return ByteCount(parts_.ledger.missing().value() * mean);
 }
 
 void Pusher::SetLane(std::unique_ptr<PageChannel> lane) {

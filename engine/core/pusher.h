@@ -69,6 +69,7 @@ class Pusher {
   void TakeArrivals();
   void TimeTrip(PageRun arrived);
   void UpdateWindow(ByteCount data, ByteCount zero);
+  [[nodiscard]] ByteCount Missing() const;
 
   Landing::Parts parts_;
   PushOrder& order_;

@@ -28,6 +28,7 @@ void WindowController::OnInterval(const LinkSample& sample) {
   NoteRate(sample);
   NoteBases(sample);
   NoteUrgent(sample.urgent_round_trip);
+  missing_ = sample.missing;
   if (bandwidth_ > 0 && base_ > Nanos(0)) window_ = Fitting();
 }
 
@@ -78,8 +79,16 @@ void WindowController::NoteUrgent(Nanos round_trip) {
   }
 }
 
+/// REQUIRES: the bandwidth is known.
+Nanos WindowController::Queue() const {
+  const Wide rarely = Wide{missing_.value() / kRarely} * kNanosPerSecond / bandwidth_;
+  const auto most = static_cast<Nanos::rep>(std::min<Wide>(rarely, kQueueMost.count()));
+  return std::min(queue_, std::max(Nanos(most), kQueue));
+}
+
 Nanos WindowController::Held() const {
-  return base_ + std::max(queue_, starting_ ? base_ : base_ / 4);
+  const Nanos queue = bandwidth_ > 0 ? Queue() : queue_;
+  return base_ + std::max(queue, starting_ ? base_ : base_ / 4);
 }
 
 Nanos WindowController::interval() const { return std::max(kIntervalMin, 2 * Held()); }

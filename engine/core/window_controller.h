@@ -13,7 +13,9 @@
 //
 // Demand fetches have the last word on the queue. It grows while their own round trips show little
 // of it (then it stands where they do not pass: in our own sockets), or there are none to suffer,
-// and shrinks where they take kDelay longer than their base.
+// and shrinks where they take kDelay longer than their base. A fault on a page that is in flight
+// already waits for the queue all the same: beyond kQueue it grows only as far as such pages are
+// few among those that are missing, so that hardly a fault meets one.
 //
 // Sources: BBR, draft-cardwell-iccrg-bbr-congestion-control (bandwidth and base round trip as two
 // filters, application-limited samples, leaving start-up after three rounds without 25 % of growth,
@@ -34,6 +36,7 @@ struct LinkSample {
   ByteCount delivered{};
   Nanos run_round_trip{};     ///< the lowest, posted to complete; zero: none
   Nanos urgent_round_trip{};  ///< the lowest of a demand fetch; zero: none
+  ByteCount missing{};        ///< at its end
   bool limited = false;       ///< a pause, a rate limit, or nothing left to ask for
 };
 
@@ -47,6 +50,8 @@ class WindowController {
   static constexpr Nanos kQueue{400'000};  ///< at first
   static constexpr Nanos kQueueMost{1'600'000};
   static constexpr Nanos kQueueLeast{50'000};
+  /// Of what is missing, one part in so many may wait in a queue longer than kQueue.
+  static constexpr uint64_t kRarely = 256;
   static constexpr Nanos kDelay{150'000};
   static constexpr Nanos kBaseLife{10'000'000'000};
 
@@ -68,6 +73,7 @@ class WindowController {
   void NoteBases(const LinkSample& sample);
   void NoteUrgent(Nanos round_trip);
   void LookForGrowth();
+  [[nodiscard]] Nanos Queue() const;
   [[nodiscard]] Nanos Held() const;
   [[nodiscard]] ByteCount Fitting() const;
 
@@ -83,6 +89,7 @@ class WindowController {
   Nanos base_age_{0};
   bool draining_ = false;
   Nanos queue_ = kQueue;
+  ByteCount missing_{};
 };
 
 }  // namespace faultline

@@ -15,6 +15,7 @@ using std::chrono::seconds;
 struct Link {
   double bytes_per_second;
   Nanos path;
+  ByteCount missing{uint64_t{64} << 30};
 
   [[nodiscard]] Nanos Queue(ByteCount window) const {
     const double holds_s = static_cast<double>(window.value()) / bytes_per_second;
@@ -28,7 +29,8 @@ struct Link {
     return {.elapsed = controller.interval(),
             .delivered = ByteCount(static_cast<uint64_t>(bytes)),
             .run_round_trip = trip,
-            .urgent_round_trip = trip};
+            .urgent_round_trip = trip,
+            .missing = missing};
   }
   /// The first run finds the link empty.
   void Start(WindowController& controller) const {
@@ -106,6 +108,17 @@ TEST(WindowControllerTest, AQueueThatDemandFetchesDoNotMeetMayGrow) {
   kFast.RunPassed(passed, 100);
   EXPECT_GT(passed.window().value(), 2 * met.window().value());
   EXPECT_LE(kFast.Queue(passed.window()), WindowController::kQueueMost + microseconds(10));
+}
+
+TEST(WindowControllerTest, WithLittleMissingAFaultIsLikelyToMeetAPageInFlightAndTheQueueIsShort) {
+  WindowController controller;
+  kFast.Start(controller);
+  kFast.RunPassed(controller, 100);
+  ASSERT_GT(kFast.Queue(controller.window()), 2 * WindowController::kQueue);
+  Link nearly_done = kFast;
+  nearly_done.missing = ByteCount(uint64_t{16} << 20);
+  nearly_done.RunPassed(controller, 1);
+  EXPECT_LE(kFast.Queue(controller.window()), WindowController::kQueue + microseconds(10));
 }
 
 TEST(WindowControllerTest, ItShrinksWhileDemandFetchesTakeLongAndComesBackWhenTheyDoNot) {
