@@ -73,15 +73,28 @@ const char* Name(wire::Codec codec) {
   return codec == wire::Codec::kZstd ? "zstd" : "none";
 }
 
+/// Where a demand fetch's time went: p50/p99 of each stage.
+std::string DescribeStages(const SummaryJson& latency) {
+  const SummaryJson stages = Object(latency, "stages");
+  std::string line;
+  for (const char* name : {"read", "request", "source", "network", "place"}) {
+    const SummaryJson stage = Object(stages, name);
+    line += fmt::format("{}{} {:.1f}/{:.1f}", line.empty() ? "" : ", ", name, Number(stage, "p50"),
+                        Number(stage, "p99"));
+  }
+  return line;
+}
+
 }  // namespace
 
 SummaryJson DestinationPart(const DestinationNumbers& numbers, const FaultMetrics& faults) {
   const FaultCounters& exits = faults.faults;
   SummaryJson latency = Percentiles(faults.total);
   latency["sum"] = Micros(faults.total.sum());
-  latency["stages"] = {{"request", Percentiles(faults.request)},
-                       {"fetch", Percentiles(faults.fetch)},
-                       {"place", Percentiles(faults.place)}};
+  latency["stages"] = {
+      {"read", Percentiles(faults.read)},     {"request", Percentiles(faults.request)},
+      {"source", Percentiles(faults.source)}, {"network", Percentiles(faults.network)},
+      {"fetch", Percentiles(faults.fetch)},   {"place", Percentiles(faults.place)}};
   const bool read = numbers.reading.read_bytes > ByteCount(0);
   return {{"transport", read ? "rdma" : "tcp"},
           {"rdma", ReadPart(numbers.reading)},
@@ -168,6 +181,7 @@ std::string DescribeSummary(const SummaryJson& summary) {
       "  faults   {:.0f}: {:.0f} fetched on demand, {:.0f} joined the pusher, {:.0f} zero, "
       "{:.0f} already there\n"
       "  latency  p50 {:.0f} us, p90 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, max {:.0f} us\n"
+      "  stages   p50/p99 us: {}\n"
       "  cpu      source {:.2f} s, destination {:.2f} s{}",
       Word(summary, "result", "unknown"), Number(summary, "guest_bytes") / kMebi,
       Number(summary, "data_bytes") / kMebi,
@@ -176,8 +190,8 @@ std::string DescribeSummary(const SummaryJson& summary) {
       Number(faults, "from_urgent"), Number(faults, "joined_bulk"), Number(faults, "zero"),
       Number(faults, "already_held") + Number(faults, "again"), Number(latency, "p50"),
       Number(latency, "p90"), Number(latency, "p99"), Number(latency, "p999"),
-      Number(latency, "max"), Number(cpu, "source"), Number(cpu, "destination"),
-      DescribeReading(summary));
+      Number(latency, "max"), DescribeStages(latency), Number(cpu, "source"),
+      Number(cpu, "destination"), DescribeReading(summary));
 }
 
 std::string DescribeAfterwards(const CollapseReport& report) {

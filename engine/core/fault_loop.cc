@@ -35,12 +35,14 @@ Nanos FaultLoop::WaitLimit(Nanos timeout) const {
 
 void FaultLoop::TakeFaults() {
   if (!ready_.Has(ReadyToken::kFaults) && !more_faults_ && !landing_.has_retries()) return;
+  const Nanos reported = parts_.clock.Now();
   const FaultBatch batch = source_.Read();
   more_faults_ = batch.more;
   guest_gone_ = guest_gone_ || batch.gone;
   for (const PageRun& run : batch.removed) landing_.Remove(run);
   if (batch.faults.empty()) return;
   const Nanos now = parts_.clock.Now();
+  parts_.fault_metrics.read.Record(now - reported);
   for (const Fault& fault : batch.faults) Answer(fault.page, now);
 }
 

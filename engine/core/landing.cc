@@ -1,5 +1,6 @@
 #include "engine/core/landing.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/core/check.h"
@@ -22,11 +23,13 @@ PageRun PrefixWhere(PageIndex first, PageIndex end, Predicate predicate) {
 void Landing::Complete(const Arrival& arrival) {
   FAULTLINE_CHECK(arrival.run.count.value() <= kRunPagesMax);
   const Nanos landed = parts_.clock.Now();
+  turned_ = arrival.turned;
   if (arrival.zero) {
     CompleteZero(arrival.run, landed);
   } else {
     CompleteData(arrival.run, landed);
   }
+  turned_ = Nanos(0);
 }
 
 void Landing::CompleteData(PageRun run, Nanos landed) {
@@ -194,8 +197,12 @@ void Landing::NoteAwake(PageIndex page, Nanos since) {
   parts_.fault_metrics.total.Record(now - times->read);
   parts_.fault_metrics.place.Record(now - since);
   if (times->requested == Nanos(0)) return;
-  parts_.fault_metrics.fetch.Record(since - times->requested);
-  if (parts_.urgent_trips != nullptr) parts_.urgent_trips->Note(since - times->requested);
+  const Nanos fetch = since - times->requested;
+  parts_.fault_metrics.fetch.Record(fetch);
+  if (parts_.urgent_trips != nullptr) parts_.urgent_trips->Note(fetch);
+  if (turned_ == Nanos(0)) return;
+  parts_.fault_metrics.source.Record(turned_);
+  parts_.fault_metrics.network.Record(std::max(fetch - turned_, Nanos(0)));
 }
 
 void Landing::PutOff(PageRun run) {

@@ -90,6 +90,7 @@ class Landing {
   std::array<PageRun, kRetriesMax> retries_{};
   size_t retry_count_ = 0;
   bool guest_gone_ = false;
+  Nanos turned_{};  ///< of the arrival that is being completed
 };
 
 }  // namespace faultline

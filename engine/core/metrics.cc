@@ -74,8 +74,11 @@ void FaultMetrics::MergeFrom(const FaultMetrics& other) {
   faults.zero.Add(other.faults.zero.value());
   faults.again.Add(other.faults.again.value());
   total.MergeFrom(other.total);
+  read.MergeFrom(other.read);
   request.MergeFrom(other.request);
   fetch.MergeFrom(other.fetch);
+  source.MergeFrom(other.source);
+  network.MergeFrom(other.network);
   place.MergeFrom(other.place);
   removed_pages.Add(other.removed_pages.value());
 }

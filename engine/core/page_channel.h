@@ -27,6 +27,7 @@ enum class LaneHealth : uint8_t {
 struct Arrival {
   PageRun run;
   bool zero = false;
+  Nanos turned{};  ///< the source's own share of the fetch, as it says; zero: it has not
 };
 
 /// Used by one thread: the one whose Reactor it was made on.

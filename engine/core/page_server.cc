@@ -30,7 +30,7 @@ const ReplyPlan* PageServer::Plan(const wire::PageRequest& request) {
   if (!well_formed || !ram_.geometry().IsRequestable(run)) return nullptr;
 
   plan_.header = {static_cast<uint32_t>(wire::PageMessage::kReply), request.count, request.first,
-                  request.id, 0};
+                  request.id, 0, 0};
   plan_.segment_count = 0;
   plan_.data_bytes = ByteCount(0);
   for (size_t bit = 0; bit < request.count; ++bit) {

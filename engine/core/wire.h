@@ -48,7 +48,7 @@
 namespace faultline::wire {
 
 inline constexpr uint64_t kMagic = 0x314E4C544C554146;  ///< "FAULTLN1"
-inline constexpr uint16_t kWireVersion = 4;
+inline constexpr uint16_t kWireVersion = 5;
 
 /// Random, made by the source, the same on every connection of one migration.
 using MigrationId = std::array<uint8_t, 16>;
@@ -118,8 +118,9 @@ struct PageReply {
   uint64_t first;
   uint64_t id;
   uint64_t data_pages;  ///< bit i: the bytes of page first+i follow; clear: it is all zero
+  uint64_t turned_ns;   ///< request read → reply about to be sent, by the source's clock
 };
-static_assert(sizeof(PageReply) == 32 && std::is_trivially_copyable_v<PageReply>);
+static_assert(sizeof(PageReply) == 40 && std::is_trivially_copyable_v<PageReply>);
 static_assert(kRunPagesMax <= 64, "one bit per page in PageReply::data_pages");
 
 /// Follows the PageReply to a request for packed pages.

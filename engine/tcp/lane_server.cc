@@ -118,6 +118,7 @@ bool LaneServer::ReceiveRequests() {
   } while (got < 0 && errno == EINTR);
   if (got < 0) return EndWith(fmt::format("receiving requests: {}", std::strerror(errno)));
   if (got == 0) return EndWith("the destination closed the lane");
+  requests_read_ = tcp::MonotonicNow();
   inbox_bytes_ += static_cast<size_t>(got);
   received_bytes_.Add(static_cast<uint64_t>(got));
   if (options_.stay_on_incoming_core) core_.NoteReceived(socket_.get());
@@ -141,19 +142,31 @@ bool LaneServer::Answer(const wire::PageRequest& request) {
 
 /// False: errno is set.
 bool LaneServer::SendAnswer(const ReplyPlan& plan, wire::Codec codec) {
-  const auto header = std::as_bytes(std::span(&plan.header, 1));
-  if (codec == wire::Codec::kNone) return SendAll(plan, header);
+  if (codec != wire::Codec::kNone) return SendPacked(plan, codec);
+  const wire::PageReply header = Stamped(plan.header);
+  return SendAll(plan, std::as_bytes(std::span(&header, 1)));
+}
+
+/// False: errno is set.
+bool LaneServer::SendPacked(const ReplyPlan& plan, wire::Codec codec) {
   const Nanos begin = tcp::MonotonicNow();
   const std::span<const std::byte> packed = packer_->Pack(plan, codec);
   const auto took = static_cast<uint64_t>((tcp::MonotonicNow() - begin).count());
   const wire::Packing packing{static_cast<uint32_t>(packed.size()),
                               static_cast<uint32_t>(std::min<uint64_t>(took, UINT32_MAX))};
-  std::array<std::byte, sizeof plan.header + sizeof packing> head;
-  std::memcpy(head.data(), header.data(), header.size());
-  std::memcpy(head.data() + header.size(), &packing, sizeof packing);
+  const wire::PageReply header = Stamped(plan.header);
+  std::array<std::byte, sizeof header + sizeof packing> head;
+  std::memcpy(head.data(), &header, sizeof header);
+  std::memcpy(head.data() + sizeof header, &packing, sizeof packing);
   if (packed.empty()) return SendAll(plan, head);
   std::array<iovec, 2> vectors{VectorOf(head), VectorOf(packed)};
   return SendGathered(vectors, 0);
+}
+
+/// With the time that it took so far to turn the request round.
+wire::PageReply LaneServer::Stamped(wire::PageReply header) const {
+  header.turned_ns = static_cast<uint64_t>((tcp::MonotonicNow() - requests_read_).count());
+  return header;
 }
 
 /// Head and pages, long stretches of pages without copying them. False: errno is set.

@@ -76,6 +76,8 @@ class LaneServer {
   bool ReceiveRequests();
   bool Answer(const wire::PageRequest& request);
   bool SendAnswer(const ReplyPlan& plan, wire::Codec codec);
+  bool SendPacked(const ReplyPlan& plan, wire::Codec codec);
+  [[nodiscard]] wire::PageReply Stamped(wire::PageReply header) const;
   bool SendAll(const ReplyPlan& plan, std::span<const std::byte> head);
   bool SendGathered(std::span<iovec> rest, int flags);
   bool SendFromFile(FilePlace place, size_t bytes);
@@ -88,6 +90,7 @@ class LaneServer {
   std::array<std::byte, kBatchMax * sizeof(wire::PageRequest)> inbox_{};
   size_t inbox_bytes_ = 0;
   tcp::IncomingCore core_;
+  Nanos requests_read_{};  ///< when the last of the inbox came
   Counter requests_;
   Counter received_bytes_;
   Counter sent_bytes_;

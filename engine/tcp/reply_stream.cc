@@ -17,6 +17,12 @@ uint64_t Stretch(uint64_t data_pages, uint64_t page, uint64_t count) {
   return std::min(same, count - page);
 }
 
+/// The peer's word: only ever shown, never relied on, but kept within what is a time.
+Nanos TurnedIn(const wire::PageReply& header) {
+  constexpr uint64_t kMost = 3'600'000'000'000;  // an hour
+  return Nanos(static_cast<int64_t>(std::min(header.turned_ns, kMost)));
+}
+
 bool IsData(uint64_t data_pages, uint64_t page) { return ((data_pages >> page) & 1) != 0; }
 
 }  // namespace
@@ -151,6 +157,7 @@ size_t ReplyStream::TakeHeader(size_t bytes) {
   if (broken_) return taken;
   Slot& slot = SlotOf(received_);
   slot.data_pages = header_.reply.data_pages;
+  slot.turned = TurnedIn(header_.reply);
   packing_ = slot.codec == wire::Codec::kNone ? wire::Packing{} : header_.packing;
   packed_filled_ = 0;
   memory_ = area_->MemoryOf(slot.run).data();
@@ -210,7 +217,8 @@ size_t ReplyStream::Reap(std::span<Arrival> out) {
     const uint64_t first = slot.pages_reaped;
     const uint64_t pages = Stretch(slot.data_pages, first, slot.pages_complete);
     out[reported++] = {.run = {slot.run.first + PageCount(first), PageCount(pages)},
-                       .zero = !IsData(slot.data_pages, first)};
+                       .zero = !IsData(slot.data_pages, first),
+                       .turned = slot.turned};
     slot.pages_reaped += pages;
     if (slot.pages_reaped == slot.run.count.value()) ++reaped_;
   }

@@ -75,6 +75,7 @@ class ReplyStream {
     wire::Codec codec = wire::Codec::kNone;  ///< as it was asked for
     uint64_t page_bytes = 0;
     uint64_t data_pages = 0;
+    Nanos turned{};               ///< the source's own share, as it says
     uint64_t pages_complete = 0;  ///< from the first: data pages all in, or zero
     uint64_t page_filled = 0;     ///< bytes in of the page at `pages_complete`, a data page
     uint64_t pages_reaped = 0;

@@ -84,7 +84,7 @@ class Program {
   void FeedHeader() {
     const wire::PageRequest& request = requests_[answered_++ % requests_.size()];
     const wire::PageReply reply{static_cast<uint32_t>(wire::PageMessage::kReply), request.count,
-                                request.first, request.id, Next()};
+                                request.first, request.id, Next(), 0};
     const wire::Packing packing{Next(), 1};
     std::array<std::byte, sizeof reply + sizeof packing> both;
     std::memcpy(both.data(), &reply, sizeof reply);

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <thread>
@@ -69,6 +70,18 @@ TEST_P(LaneServerTest, ARequestInSingleBytesIsAnswered) {
   ASSERT_EQ(header.size(), sizeof(wire::PageReply));
   const Bytes expected = BytesOf(HonestReply(kRun, 1));
   EXPECT_TRUE(std::equal(header.begin(), header.begin() + 24, expected.begin()));
+}
+
+TEST_P(LaneServerTest, AReplySaysHowLongItTookToTurnTheRequestRound) {
+  const auto begin = std::chrono::steady_clock::now();
+  SendBytes(client_.get(), BytesOf(HonestRequest(kRun, 1)));
+  const Bytes bytes = ReadBytes(client_.get(), sizeof(wire::PageReply));
+  ASSERT_EQ(bytes.size(), sizeof(wire::PageReply));
+  const Nanos round_trip = std::chrono::steady_clock::now() - begin;
+  wire::PageReply reply;
+  std::memcpy(&reply, bytes.data(), sizeof reply);
+  EXPECT_GT(reply.turned_ns, 0U);
+  EXPECT_LT(reply.turned_ns, static_cast<uint64_t>(round_trip.count()));
 }
 
 TEST_P(LaneServerTest, MoreRequestsThanOneReceiveTakesAreAllAnswered) {

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
 #include <cstring>
 #include <deque>
 
@@ -85,15 +87,29 @@ TEST_F(ReplyStreamTest, AReceiveNeverReachesBeyondTheReplyAndOneHeader) {
   EXPECT_EQ(landing[2].iov_len, sizeof(wire::PageReply));
 }
 
+TEST_F(ReplyStreamTest, WhatTheSourceSaysOfItsOwnShareComesWithThePageAndIsATime) {
+  const PageRun run{PageIndex(0), PageCount(1)};
+  for (const uint64_t said : {uint64_t{1'500}, UINT64_MAX}) {
+    const wire::PageRequest request = replies_.Post(run);
+    Bytes reply = Reply(run, request.id, 1);
+    std::memcpy(reply.data() + offsetof(wire::PageReply, turned_ns), &said, sizeof said);
+    Feed(replies_, reply, [] { return 1000; });
+    const std::vector<Arrival> arrived = ReapAll(replies_);
+    ASSERT_EQ(arrived.size(), 1U);
+    EXPECT_EQ(arrived[0].turned, std::min<Nanos>(Nanos(static_cast<int64_t>(said & INT64_MAX)),
+                                                 std::chrono::hours(1)));
+  }
+}
+
 TEST_F(ReplyStreamTest, APageIsReportedAsSoonAsItsOwnBytesAreIn) {
   const PageRun run{PageIndex(0), PageCount(3)};
   replies_.Post(run);
   const Bytes reply = Reply(run, 1, 0b111);
   const std::span<const std::byte> bytes(reply);
-  Feed(replies_, bytes.first(32 + 4096 + 4095), [] { return 1000; });
+  Feed(replies_, bytes.first(sizeof(wire::PageReply) + 4096 + 4095), [] { return 1000; });
   EXPECT_EQ(ReapAll(replies_).size(), 1U);
   EXPECT_FALSE(replies_.HasArrivals());
-  Feed(replies_, bytes.subspan(32 + 4096 + 4095, 1), [] { return 1; });
+  Feed(replies_, bytes.subspan(sizeof(wire::PageReply) + 4096 + 4095, 1), [] { return 1; });
   const std::vector<Arrival> second = ReapAll(replies_);
   ASSERT_EQ(second.size(), 1U);
   EXPECT_EQ(second[0].run, (PageRun{PageIndex(1), PageCount(1)}));
@@ -244,7 +260,7 @@ TEST_F(ReplyStreamTest, RandomBytesNeverLandOutsideWhatWasAskedFor) {
     replies.Post({PageIndex(10), PageCount(2)});
     Bytes stream = Reply({PageIndex(10), PageCount(2)}, 1, 0b11);
     for (uint64_t flips = 0; flips < 1 + random() % 4; ++flips) {
-      stream[random() % 32] = static_cast<std::byte>(random());
+      stream[random() % offsetof(wire::PageReply, turned_ns)] = static_cast<std::byte>(random());
     }
     Feed(replies, stream, [&] { return 1 + random() % 5000; });
   }
@@ -268,7 +284,7 @@ TEST_F(ReplyStreamTest, UnansweredIsWhatWasPostedAndNotReaped) {
   replies_.Post({PageIndex(0), PageCount(4)});
   replies_.Post({PageIndex(8), PageCount(2)});
   const Bytes reply = Reply({PageIndex(0), PageCount(4)}, 1, 0b1111);
-  Feed(replies_, std::span(reply).first(32 + 3 * 4096), [] { return 5000; });
+  Feed(replies_, std::span(reply).first(sizeof(wire::PageReply) + 3 * 4096), [] { return 5000; });
   Arrival one;
   ASSERT_EQ(replies_.Reap({&one, 1}), 1U);
   std::array<PageRun, ReplyStream::kOutstandingMax> unanswered;

@@ -202,9 +202,11 @@ TEST_F(LandingTest, TheStagesOfAFaultAddUp) {
   bench_.clock.now += Nanos(16);
   bench_.waiters->NoteRequested(PageIndex(10), bench_.clock.now);
   bench_.clock.now += Nanos(4);
-  landing_.Complete({Pages(10, 1)});
+  landing_.Complete({.run = Pages(10, 1), .turned = Nanos(3)});
   EXPECT_EQ(bench_.fault_metrics.total.max(), Nanos(20));
   EXPECT_EQ(bench_.fault_metrics.fetch.max(), Nanos(4));
+  EXPECT_EQ(bench_.fault_metrics.source.max(), Nanos(3));
+  EXPECT_EQ(bench_.fault_metrics.network.max(), Nanos(1));
   EXPECT_EQ(bench_.fault_metrics.place.max(), Nanos(0));
 }
 

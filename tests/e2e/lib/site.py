@@ -6,6 +6,7 @@ Every process carries MARK in its environment, so that one that nobody knows of 
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -122,15 +123,18 @@ class Site(Scope):
         return path
 
     def huge_mount(self, mib):
-        """A hugetlbfs with that much memory reserved; the pool is restored at the end."""
-        with open(HUGE_POOL, encoding="ascii") as pool:
-            before = int(pool.read())
+        """A hugetlbfs with that much memory reserved; the pool is restored at the end. One scenario at a time:
+        the pool is the machine's."""
+        pool = open(HUGE_POOL, encoding="ascii")
+        self.callback(pool.close)  # after it is restored
+        fcntl.flock(pool, fcntl.LOCK_EX)  # the scenario's watchdog bounds it
+        before = int(pool.read())
         self.callback(_write_pool, before)
         wanted = before + (mib << 20) // HUGE_BYTES
         _write_pool(wanted)
-        with open(HUGE_POOL, encoding="ascii") as pool:
-            if int(pool.read()) < wanted:
-                raise Skip(f"the kernel cannot reserve {mib} MiB of 2 MiB pages now")
+        pool.seek(0)
+        if int(pool.read()) < wanted:
+            raise Skip(f"the kernel cannot reserve {mib} MiB of 2 MiB pages now")
         return self.mount("hugetlbfs", "pagesize=2M")
 
     def huge_tmpfs(self):
