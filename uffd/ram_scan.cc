@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "engine/core/zero_check.h"
 #include "uffd/system_error.h"
 
 namespace faultline {
@@ -37,10 +38,6 @@ Result<std::vector<bool>> MappedPages(int pid, const VmRegion& region) {
   return mapped;
 }
 
-bool IsZero(std::span<const std::byte> bytes) {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
-}
-
 /// Marks the pages that hold data although the VMM has not mapped them.
 Status AddUnmappedData(const RamFile& file, std::vector<bool>& data) {
   const uint64_t page_bytes = file.region().shape.page_size.bytes();
@@ -50,7 +47,7 @@ Status AddUnmappedData(const RamFile& file, std::vector<bool>& data) {
     if (!file.ReadAt(ByteCount(page * page_bytes), content)) {
       return SystemFailure("read guest RAM of region " + file.region().shape.id, errno);
     }
-    data[page] = !IsZero(content);
+    data[page] = !IsAllZero(content);
   }
   return {};
 }

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "engine/app/parallel.h"
-#include "engine/core/page_server.h"
+#include "engine/core/zero_check.h"
 #include "rdma/memlock.h"
 #include "rdma/region_plan.h"
 

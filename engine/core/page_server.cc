@@ -1,9 +1,8 @@
 #include "engine/core/page_server.h"
 
 #include <algorithm>
-#include <cstring>
 
-#include "engine/core/check.h"
+#include "engine/core/zero_check.h"
 
 namespace faultline {
 namespace {
@@ -29,8 +28,12 @@ const ReplyPlan* PageServer::Plan(const wire::PageRequest& request) {
   const bool well_formed = wire::CodecOfRequest(request.kind).has_value() && request.id != 0;
   if (!well_formed || !ram_.geometry().IsRequestable(run)) return nullptr;
 
-  plan_.header = {static_cast<uint32_t>(wire::PageMessage::kReply), request.count, request.first,
-                  request.id, 0, 0};
+  plan_.header = {.kind = static_cast<uint32_t>(wire::PageMessage::kReply),
+                  .count = request.count,
+                  .first = request.first,
+                  .id = request.id,
+                  .data_pages = 0,
+                  .turned_ns = 0};
   plan_.segment_count = 0;
   plan_.data_bytes = ByteCount(0);
   for (size_t bit = 0; bit < request.count; ++bit) {
@@ -68,18 +71,6 @@ bool PageServer::AddPage(PageIndex page, size_t bit) {
   }
   plan_.pages[plan_.segment_count] = in_place;
   plan_.segments[plan_.segment_count++] = bytes;
-  return true;
-}
-
-bool IsAllZero(std::span<const std::byte> bytes) {
-  FAULTLINE_CHECK(bytes.size() % 64 == 0 && reinterpret_cast<uintptr_t>(bytes.data()) % 8 == 0);
-  for (size_t offset = 0; offset < bytes.size(); offset += 64) {
-    std::array<uint64_t, 8> words;
-    std::memcpy(words.data(), bytes.data() + offset, sizeof(words));
-    uint64_t any = 0;
-    for (const uint64_t word : words) any |= word;
-    if (any != 0) return false;
-  }
   return true;
 }
 

@@ -55,7 +55,4 @@ class PageServer {
   uint64_t pages_served_ = 0;
 };
 
-/// True if every byte is zero. REQUIRES: 8-byte aligned, a multiple of 64 bytes.
-bool IsAllZero(std::span<const std::byte> bytes);
-
 }  // namespace faultline

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/core/zero_check.h"
 #include "engine/tcp/lane_server.h"
 #include "engine/tcp/packing.h"
 #include "tests/tcp/loopback.h"

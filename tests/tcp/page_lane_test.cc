@@ -8,6 +8,7 @@
 #include <future>
 #include <thread>
 
+#include "engine/core/zero_check.h"
 #include "engine/tcp/lane_server.h"
 #include "tests/tcp/loopback.h"
 

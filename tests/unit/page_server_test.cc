@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "engine/core/zero_check.h"
+
 namespace faultline {
 namespace {
 
