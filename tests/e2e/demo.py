@@ -171,6 +171,7 @@ def print_lines(title, lines):
 def tell(show):
     own = show.own
     faults, latency = own["faults"], own["fault_latency_us"]
+    stages = latency["stages"]
     print_lines("The move", rows([
         ("blackout", f"{own['blackout_ms']:.1f} ms"),
         ("total", f"{own['total_ms']:.0f} ms, of it {own['prepare_ms']:.0f} ms before the switch"),
@@ -178,7 +179,9 @@ def tell(show):
         ("faults", f"{faults['count']}: {faults['from_urgent']} fetched on demand, {faults['joined_bulk']} "
                    f"joined the pusher, {faults['zero']} zero"),
         ("fault latency", f"p50 {latency['p50']:.0f}  p90 {latency['p90']:.0f}  p99 {latency['p99']:.0f}  "
-                          f"p99.9 {latency['p999']:.0f}  max {latency['max']:.0f} us")]))
+                          f"p99.9 {latency['p999']:.0f}  max {latency['max']:.0f} us"),
+        ("its stages, p50 / p99", "  ".join(f"{name} {stages[name]['p50']:.1f}/{stages[name]['p99']:.0f}"
+                                          for name in ("read", "request", "source", "network", "place")) + " us")]))
     print_lines("Seen from outside", [*show.chart(), "", *rows([SPEEDS(show), *show.seen["rows"]]), f"  {show.load.remark}"])
     checks = [("memory", "no corruption" if show.ok() else "WRONG"),
               ("one guest at every moment", f"{show.beats} heartbeats, none twice, none missing")]
