@@ -65,8 +65,8 @@ struct FaultMetrics {
   // Its stages. What lies before (the guest's thread goes to sleep, the fault thread wakes up)
   // nobody can stamp; fetch is source and network together.
   LatencyHistogram read;     ///< the reactor reports the event → read
-  LatencyHistogram request;  ///< event read → request sent
-  LatencyHistogram fetch;    ///< request sent → bytes in the alias
+  LatencyHistogram request;  ///< event read → posted on the urgent lane
+  LatencyHistogram fetch;    ///< posted → bytes in the alias
   LatencyHistogram source;   ///< request read → reply about to be sent, by the source's clock
   LatencyHistogram network;  ///< the rest of fetch: both ways, and being woken at both ends
   LatencyHistogram place;    ///< bytes in the alias → mapped and awake (CONTINUE does both)

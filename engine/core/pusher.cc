@@ -19,6 +19,7 @@ Pusher::Pusher(Landing::Parts parts, PushOrder& order, Reactor& reactor, PusherL
       order_(order),
       reactor_(reactor),
       limits_(limits),
+      mean_page_bytes_(parts.geometry.byte_count().value() / parts.geometry.page_count().value()),
       landing_(parts),
       rate_(limits.bytes_per_second,
             limits.window != nullptr ? kRunBytesMax : std::max(limits.window_bytes, kRunBytesMax)) {
@@ -146,13 +147,8 @@ void Pusher::UpdateWindow(ByteCount data, ByteCount zero) {
   if (limits_.window == nullptr) return;
   limits_.window->NoteArrived(data, zero);
   if (fill_ == Fill::kPaced || fill_ == Fill::kRoundOver) limits_.window->NoteLimited();
-  limits_.window->Update(parts_.clock.Now(), Missing());
-}
-
-/// As if all pages were of the mean size.
-ByteCount Pusher::Missing() const {
-  const uint64_t mean = parts_.geometry.byte_count().value() / parts_.geometry.page_count().value();
-  return ByteCount(parts_.ledger.missing().value() * mean);
+  limits_.window->Update(parts_.clock.Now(),
+                         ByteCount(parts_.ledger.missing().value() * mean_page_bytes_));
 }
 
 void Pusher::SetLane(std::unique_ptr<PageChannel> lane) {

@@ -69,12 +69,12 @@ class Pusher {
   void TakeArrivals();
   void TimeTrip(PageRun arrived);
   void UpdateWindow(ByteCount data, ByteCount zero);
-  [[nodiscard]] ByteCount Missing() const;
 
   Landing::Parts parts_;
   PushOrder& order_;
   Reactor& reactor_;
   PusherLimits limits_;
+  const uint64_t mean_page_bytes_;  ///< what is missing is counted in pages, of whatever size
   Landing landing_;
   RateLimiter rate_;
   std::unique_ptr<PageChannel> lane_;

@@ -79,16 +79,15 @@ void WindowController::NoteUrgent(Nanos round_trip) {
   }
 }
 
-/// REQUIRES: the bandwidth is known.
 Nanos WindowController::Queue() const {
+  if (bandwidth_ == 0) return queue_;
   const Wide rarely = Wide{missing_.value() / kRarely} * kNanosPerSecond / bandwidth_;
   const auto most = static_cast<Nanos::rep>(std::min<Wide>(rarely, kQueueMost.count()));
   return std::min(queue_, std::max(Nanos(most), kQueue));
 }
 
 Nanos WindowController::Held() const {
-  const Nanos queue = bandwidth_ > 0 ? Queue() : queue_;
-  return base_ + std::max(queue, starting_ ? base_ : base_ / 4);
+  return base_ + std::max(Queue(), starting_ ? base_ : base_ / 4);
 }
 
 Nanos WindowController::interval() const { return std::max(kIntervalMin, 2 * Held()); }

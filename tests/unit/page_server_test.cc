@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <limits>
 #include <vector>
@@ -124,6 +125,19 @@ TEST(IsAllZero, SeesEveryByte) {
     byte = std::byte{0};
   }
   EXPECT_TRUE(IsAllZero({}));
+}
+
+TEST(IsAllZero, TakesAnyLengthAndAlignment) {
+  std::array<std::byte, 200> bytes{};
+  for (const size_t first : {0U, 1U, 7U, 63U}) {
+    for (const size_t count : {1U, 63U, 64U, 65U, 129U}) {
+      const auto part = std::span(bytes).subspan(first, count);
+      EXPECT_TRUE(IsAllZero(part));
+      part.back() = std::byte{1};
+      EXPECT_FALSE(IsAllZero(part)) << first << " + " << count;
+      part.back() = std::byte{0};
+    }
+  }
 }
 
 }  // namespace
