@@ -11,6 +11,7 @@
 #include "engine/tcp/deadline.h"
 #include "engine/tcp/preamble.h"
 #include "perf/bulk_node.h"
+#include "perf/rig/warm_memory.h"
 #include "uffd/attach.h"
 
 namespace faultline::bulk {
@@ -91,7 +92,7 @@ Result<Figures> RunEngine(const Options& options, Listener& listener, BulkGuest&
   for (uint32_t stream = 0; stream < options.streams; ++stream) {
     pages->GiveLane(LaneKind::kBulk, stream, std::move(lanes[stream + 1]));
   }
-  guest.WarmMemory();
+  rig::WarmMemory(options.bytes);
   const double cpu_before = ProcessCpuSeconds();
   const Nanos start = tcp::MonotonicNow();
   pages->Open();
@@ -106,7 +107,7 @@ Result<Figures> RunEngine(const Options& options, Listener& listener, BulkGuest&
 Result<Figures> RunRaw(const Options& options, Listener& listener, BulkGuest& guest) {
   FAULTLINE_ASSIGN(const Attached attached, Attach(guest, options.bytes));
   FAULTLINE_ASSIGN(auto lanes, AcceptLanes(listener, options.streams));
-  guest.WarmMemory();
+  rig::WarmMemory(options.bytes);
   const double cpu_before = ProcessCpuSeconds();
   const Nanos start = tcp::MonotonicNow();
   std::atomic<bool> failed{false};

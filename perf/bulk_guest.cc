@@ -67,16 +67,6 @@ void BulkGuest::Stop() {
   pid_ = -1;
 }
 
-void BulkGuest::WarmMemory() const {
-  const size_t bytes = bytes_.value();
-  void* const memory =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return;
-  static_cast<void>(::madvise(memory, bytes, MADV_HUGEPAGE));
-  static_cast<void>(::madvise(memory, bytes, MADV_POPULATE_WRITE));
-  ::munmap(memory, bytes);
-}
-
 VmDescription BulkGuest::description() const {
   const RegionShape shape{"ram0", bytes_, PageSize(kPageBytes)};
   return {pid_, "native", {{shape, base(), ByteCount(0), true}}};

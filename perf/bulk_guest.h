@@ -34,9 +34,6 @@ class BulkGuest {
   [[nodiscard]] VmDescription description() const;
   [[nodiscard]] int file() const { return file_.get(); }
   [[nodiscard]] VmmAddr base() const { return VmmAddr(reinterpret_cast<uint64_t>(memory_)); }
-  /// Touches as much memory as the guest has and gives it back: where a hypervisor takes free
-  /// memory away, the first touch of a page afterwards is its price and nobody else's.
-  void WarmMemory() const;
   void Go() { shared_->go.store(true); }
   /// Returns when the process touches nothing any more.
   void Stop();

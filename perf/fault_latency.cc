@@ -120,8 +120,7 @@ double MedianRatio(const std::vector<Repetition>& all, Samples Repetition::*of, 
   for (const Repetition& each : all) {
     ratios.push_back((each.*of).Quantile(quantile) / each.floor.Quantile(quantile));
   }
-  std::sort(ratios.begin(), ratios.end());
-  return ratios[ratios.size() / 2];
+  return Median(std::move(ratios));
 }
 
 SummaryJson PrintRatio(const std::vector<Repetition>& all, const char* name,

@@ -7,7 +7,6 @@
 // Interleaved: each repetition measures all of them; medians. Goals: issue 3.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/mman.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -16,6 +15,7 @@
 
 #include "perf/rig/native_move.h"
 #include "perf/rig/samples.h"
+#include "perf/rig/warm_memory.h"
 
 namespace faultline::rig {
 namespace {
@@ -28,11 +28,6 @@ struct Options {
   std::vector<uint64_t> gib{1, 2, 4, 8};
   std::string json_path;
 };
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 MoveResult Move(const SourceRam& ram, const MovePlan& plan) {
   MoveResult result = MoveNativeGuest(ram, plan);
@@ -83,16 +78,6 @@ SummaryJson ReportThreads(const ThreadsTable& table) {
   return json;
 }
 
-/// Where a hypervisor takes back free memory, the first touch of what lay free for a second or two
-/// costs several µs a page: that is the machine's, not the engine's, and grows with the guest.
-void WarmFreeMemory(uint64_t bytes) {
-  void* const memory =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  FAULTLINE_CHECK(memory != MAP_FAILED);
-  static_cast<void>(::madvise(memory, bytes, MADV_POPULATE_WRITE));
-  ::munmap(memory, bytes);
-}
-
 struct SizeCell {
   std::vector<double> ms_per_gib;
   std::vector<double> source_cpu_per_gib;
@@ -106,7 +91,7 @@ void MeasureSizes(const Options& options, const SourceRam& ram, int number, Size
   for (const uint64_t gib : options.gib) {
     MovePlan plan;
     plan.guest = {.bytes = gib << 30, .seed = static_cast<uint64_t>(2 * number + 1)};
-    WarmFreeMemory(plan.guest.bytes + plan.guest.bytes / 8);
+    WarmMemory(ByteCount(plan.guest.bytes + plan.guest.bytes / 8));
     const MoveResult result = Move(ram, plan);
     const auto size = static_cast<double>(gib);
     const auto own_mib = [](const ProcessCost& cost) {

@@ -9,6 +9,12 @@
 
 namespace faultline::rig {
 
+/// The upper one of two. REQUIRES: there is one.
+inline double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
 class Samples {
  public:
   Samples() = default;
