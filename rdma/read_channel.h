@@ -58,6 +58,8 @@ class ReadChannel final : public DirectChannel {
   [[nodiscard]] Route RouteOf(PageRun run) const override;
   [[nodiscard]] size_t Room() const override { return kReadsMax - (posted_ - reaped_); }
   void Post(PageRun run) override;
+  /// Looks as well: where the device is quick, or works in our call, the pages are there.
+  void SendNow() override;
   size_t Reap(std::span<Arrival> out) override;
   [[nodiscard]] LaneHealth Health() const override {
     return broken_ ? LaneHealth::kBroken : LaneHealth::kOpen;

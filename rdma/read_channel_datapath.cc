@@ -2,7 +2,7 @@
 //
 //   RouteOf  can it be read, and where would it land?
 //   Post     the work request is written
-//   Flush    one doorbell for all that were
+//   Flush    one doorbell for all that were: at once (SendNow) where somebody waits
 //   Poll     completions: bytes have landed
 //   Reap     what landed in the pool goes into the file; arrivals
 #include <algorithm>
@@ -79,6 +79,11 @@ void ReadChannel::Flush(Nanos now) {
   flushed_ = posted_;
 }
 
+void ReadChannel::SendNow() {
+  Flush(MonotonicNow());
+  Poll();
+}
+
 /// Links the batch, and has one READ signalled for every few small ones, and the last.
 void ReadChannel::ChooseSignals() {
   int unsignalled = 0;
@@ -121,7 +126,8 @@ void ReadChannel::NoteCompleted(uint64_t count) {
 
 bool ReadChannel::AskForEvent() {
   if (broken_ || closed_) return true;
-  if (!armed_) {
+  // With nothing due it would be the next READ that pays for an event, found or not.
+  if (!armed_ && awaits_completion()) {
     if (ibv_req_notify_cq(connection_.queue.get(), 0) != 0) Break("its completion queue failed");
     armed_ = true;
     Poll();  // what completed before the request is not announced

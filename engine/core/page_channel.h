@@ -40,6 +40,8 @@ class PageChannel {
   /// Queues a fetch; it leaves with the next Reactor::Wait at the latest.
   /// REQUIRES: Room() > 0, geometry.IsRequestable(run), every page claimed by the caller.
   virtual void Post(PageRun run) = 0;
+  /// Sends what is queued at once, where that can be done without waiting: somebody waits for it.
+  virtual void SendNow() {}
   /// Takes up to out.size() arrivals; returns how many. Never blocks. Fewer than out.size()
   /// means none are left for now.
   virtual size_t Reap(std::span<Arrival> out) = 0;

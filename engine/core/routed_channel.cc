@@ -33,6 +33,11 @@ void RoutedChannel::Post(PageRun run) {
   if (!run.empty()) served_->Post(run);
 }
 
+void RoutedChannel::SendNow() {
+  if (direct_) direct_->SendNow();
+  served_->SendNow();
+}
+
 size_t RoutedChannel::Reap(std::span<Arrival> out) {
   if (closed_) return 0;
   if (!direct_) direct_ = lanes_.TakeDirect();

@@ -28,6 +28,7 @@ class RoutedChannel final : public PageChannel {
 
   [[nodiscard]] size_t Room() const override;
   void Post(PageRun run) override;
+  void SendNow() override;
   size_t Reap(std::span<Arrival> out) override;
   [[nodiscard]] LaneHealth Health() const override { return served_->Health(); }
   void Close() override;

@@ -54,6 +54,7 @@ class RecordingPlacer final : public PagePlacer {
 struct LaneScript {
   size_t room = 4;
   std::vector<PageRun> posted;
+  std::vector<size_t> sent_at;  ///< how many were posted when they had to leave at once
   std::deque<Arrival> arrivals;
   std::vector<PageRun> unanswered;
   bool broken = false;
@@ -68,6 +69,7 @@ class ScriptedLane final : public PageChannel {
     --script_.room;
     script_.posted.push_back(run);
   }
+  void SendNow() override { script_.sent_at.push_back(script_.posted.size()); }
   size_t Reap(std::span<Arrival> out) override {
     size_t count = 0;
     while (count < out.size() && !script_.arrivals.empty()) {

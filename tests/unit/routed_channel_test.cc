@@ -27,6 +27,7 @@ class ScriptedDirect final : public DirectChannel {
   }
   [[nodiscard]] size_t Room() const override { return lane_.Room(); }
   void Post(PageRun run) override { lane_.Post(run); }
+  void SendNow() override { lane_.SendNow(); }
   size_t Reap(std::span<Arrival> out) override { return lane_.Reap(out); }
   [[nodiscard]] LaneHealth Health() const override { return lane_.Health(); }
   void Close() override { lane_.Close(); }
@@ -68,6 +69,14 @@ TEST_F(RoutedChannelTest, PagesThatCanBeReadAreRead) {
   lane_->Post(Pages(12, 4));
   EXPECT_THAT(direct_.posted, ElementsAre(Pages(12, 4)));
   EXPECT_THAT(served_.posted, IsEmpty());
+}
+
+TEST_F(RoutedChannelTest, WhatIsWaitedForLeavesAtOnceOnBothWays) {
+  lane_->Post(Pages(12, 1));
+  lane_->Post(Pages(1, 1));
+  lane_->SendNow();
+  EXPECT_THAT(direct_.sent_at, ElementsAre(1U));
+  EXPECT_THAT(served_.sent_at, ElementsAre(1U));
 }
 
 TEST_F(RoutedChannelTest, ARunIsSplitWhereItsWayChanges) {
