@@ -12,15 +12,12 @@
 #include "engine/tcp/lane_server.h"
 #include "engine/tcp/preamble.h"
 #include "perf/bulk_node.h"
+#include "perf/rig/window_reader.h"
 
 namespace faultline::bulk {
 namespace {
 
 constexpr Nanos kLook = std::chrono::milliseconds(1);
-
-struct NoReader final : PageReader {
-  bool Read(PageRun, std::span<std::byte>) override { return false; }
-};
 
 /// Random bytes; or, compressible, 24 of them in each record of 64.
 std::byte* MakeMemory(const Options& options) {
@@ -79,7 +76,7 @@ Status Serve(const Options& options, std::byte* memory) {
   const RamWindow ram(geometry, {HostAddr(reinterpret_cast<uint64_t>(memory))});
   PresenceMap presence(geometry.page_count());
   presence.MarkPresent({PageIndex(0), geometry.page_count()});
-  NoReader reader;
+  rig::WindowReader reader(ram);
   std::vector<std::unique_ptr<LaneServer>> servers;
   for (uint32_t lane = 0; lane <= options.streams; ++lane) {
     const LaneKind kind = lane == 0 ? LaneKind::kUrgent : LaneKind::kBulk;

@@ -19,6 +19,7 @@
 #include "engine/tcp/lane_server.h"
 #include "engine/tcp/socket.h"
 #include "engine/tcp/tcp_reactor.h"
+#include "perf/rig/window_reader.h"
 
 namespace faultline {
 namespace {
@@ -32,10 +33,6 @@ void RunOnCpu0() {
   CPU_SET(0, &cpus);
   FAULTLINE_CHECK(::sched_setaffinity(0, sizeof cpus, &cpus) == 0);
 }
-
-struct NoReader final : PageReader {
-  bool Read(PageRun, std::span<std::byte>) override { return false; }
-};
 
 /// One mapping of kRamBytes with a byte in every page; never unmapped.
 RamWindow MakeRam(const Geometry& geometry) {
@@ -53,7 +50,7 @@ struct Memory {
   RamWindow destination = MakeRam(geometry);
   AliasLanding landing{destination};
   PresenceMap presence{geometry.page_count()};
-  NoReader reader;
+  rig::WindowReader reader{source};
 
   static Memory& Get() {
     static Memory memory;

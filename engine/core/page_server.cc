@@ -7,6 +7,10 @@
 namespace faultline {
 namespace {
 
+/// A page by itself, as demand fetches ask for it, has hardly ever been mapped here before: up to
+/// this size reading it costs less than the page fault would, and leaves no page table behind.
+constexpr size_t kLonePageBytesMax = 4096;
+
 ByteCount LargestRun(const Geometry& geometry) {
   ByteCount largest = kRunBytesMax;
   for (size_t i = 0; i < geometry.region_count(); ++i) {
@@ -37,22 +41,22 @@ const ReplyPlan* PageServer::Plan(const wire::PageRequest& request) {
   plan_.segment_count = 0;
   plan_.data_bytes = ByteCount(0);
   for (size_t bit = 0; bit < request.count; ++bit) {
-    if (!AddPage(run.first + PageCount(bit), bit)) return nullptr;
+    if (!AddPage(run.first + PageCount(bit), bit, request.count == 1)) return nullptr;
   }
   pages_served_ += request.count;
   return &plan_;
 }
 
-bool PageServer::AddPage(PageIndex page, size_t bit) {
+bool PageServer::AddPage(PageIndex page, size_t bit, bool lone) {
   const PageRun single{page, PageCount(1)};
+  const size_t page_bytes = ram_.geometry().BytesOf(single).value();
   PageRun in_place;
   std::span<const std::byte> bytes;
-  if (presence_.IsPresent(page)) {
+  if (presence_.IsPresent(page) && !(lone && page_bytes <= kLonePageBytesMax)) {
     in_place = single;
     bytes = ram_.BytesOf(single);
   } else {
     // Perhaps a hole: a load through the mapping would allocate it.
-    const size_t page_bytes = ram_.geometry().BytesOf(single).value();
     const auto copy = std::span(scratch_).subspan(bit * page_bytes, page_bytes);
     if (!reader_.Read(single, copy)) return false;
     bytes = copy;

@@ -16,6 +16,7 @@
 #include "engine/tcp/lane_server.h"
 #include "engine/tcp/socket.h"
 #include "perf/rdma/require.h"
+#include "perf/rig/window_reader.h"
 #include "rdma/answerer.h"
 #include "rdma/memlock.h"
 
@@ -50,10 +51,6 @@ std::span<std::byte> FilledMemory(PageCount pages) {
   return {static_cast<std::byte*>(base), bytes};
 }
 
-struct NoReader final : PageReader {
-  bool Read(PageRun, std::span<std::byte>) override { return false; }
-};
-
 /// Serves page lanes from memory that is all there.
 class TcpServer {
  public:
@@ -74,7 +71,7 @@ class TcpServer {
   Geometry geometry_;
   RamWindow window_;
   PresenceMap presence_;
-  NoReader reader_;
+  rig::WindowReader reader_{window_};
   std::vector<std::unique_ptr<LaneServer>> servers_;
 };
 

@@ -14,12 +14,8 @@ namespace {
 
 using wire::Compression;
 
-struct NoReader final : PageReader {
-  bool Read(PageRun, std::span<std::byte>) override { return false; }
-};
-
 /// Pages of text, of zeroes and of noise.
-class MixedGuest {
+class MixedGuest final : public PageReader {
  public:
   explicit MixedGuest(uint64_t seed) : ram_(MixedGeometry()), presence_(Pages()) {
     Random random(seed);
@@ -35,14 +31,18 @@ class MixedGuest {
   }
   static PageCount Pages() { return MixedGeometry().page_count(); }
   std::unique_ptr<PageServer> MakeServer() {
-    return std::make_unique<PageServer>(ram_.window(), presence_, reader_);
+    return std::make_unique<PageServer>(ram_.window(), presence_, *this);
   }
   [[nodiscard]] const GuestRam& ram() const { return ram_; }
 
  private:
+  bool Read(PageRun run, std::span<std::byte> out) override {
+    std::ranges::copy(ram_.window().BytesOf(run), out.begin());
+    return true;
+  }
+
   GuestRam ram_;
   PresenceMap presence_;
-  NoReader reader_;
 };
 
 class PackedLane : public testing::TestWithParam<LaneParameter> {

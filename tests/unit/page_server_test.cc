@@ -68,7 +68,19 @@ TEST_F(PageServerTest, DescribesDataAndZeroPages) {
 
 TEST_F(PageServerTest, OneByteMakesAPageData) {
   memory_[21 * kPageBytes - 1] = std::byte{1};
-  EXPECT_EQ(Ask(20, 1)->header.data_pages, 1u);
+  EXPECT_EQ(Ask(20, 2)->header.data_pages, 1u);
+}
+
+TEST_F(PageServerTest, APageByItselfIsReadAndNotMapped) {
+  Fill(20, 7);  // what the mapping has is not looked at
+  file_byte_ = 9;
+  const ReplyPlan* plan = Ask(20, 1);
+  ASSERT_EQ(plan->segment_count, 1u);
+  EXPECT_EQ(plan->segments[0].size(), kPageBytes);
+  EXPECT_EQ(plan->segments[0].front(), std::byte{9});
+  EXPECT_EQ(server_.PlaceOf(*plan, 0), std::nullopt);
+  file_byte_ = 0;
+  EXPECT_EQ(Ask(20, 1)->header.data_pages, 0u);
 }
 
 TEST_F(PageServerTest, AFullRunOfZeroesHasNoBytes) {
