@@ -132,6 +132,8 @@ class Node:
 
     def wait_ready(self):
         self.ready = fields_of(self.console.lines[self.console.wait_line("READY", READY_SECONDS)])
+        if self.ready.get("pages") == 0:
+            raise Failure("the guest found no memory for its load: give it 64 MiB at least")
         return self.ready
 
     def wait_switch(self):
