@@ -23,6 +23,7 @@ class TcpChannel final : public StreamChannel, private UringReactor::Lane {
   ~TcpChannel() override;
 
   void Close() override;
+  void SendNow() override;
 
  private:
   enum Operation : unsigned { kReceive = 1, kSend = 2 };

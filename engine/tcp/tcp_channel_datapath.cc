@@ -1,7 +1,8 @@
 // The hot path of a page lane on io_uring, in the order in which a page passes through it:
 //
 //   Post (stream_channel.h)  the run is in the table, its request in the queue
-//   QueueOperations          one send with all queued requests, one receive: the reactor submits
+//   SendNow                  somebody waits: the request leaves at once …
+//   QueueOperations          … else all that are queued, with one receive: the reactor submits
 //   OnCompletion             bytes have landed in the alias
 //   Reap (stream_channel.h)  the pieces that are complete
 #include <sys/socket.h>
@@ -23,6 +24,17 @@ void TcpChannel::QueueOperations(Nanos now) {
   if (closing_ || broken_) return;
   if (!sending_) QueueSend();
   if (!receiving_) QueueReceive();
+}
+
+/// A send on the ring would have a completion of its own: one more round for every fault.
+void TcpChannel::SendNow() {
+  if (closing_ || broken_ || sending_) return;
+  const std::span<const std::byte> unsent = requests_.Unsent();
+  if (unsent.empty()) return;
+  const ssize_t sent =
+      ::send(socket_.get(), unsent.data(), unsent.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  const ssize_t result = sent < 0 ? -errno : sent;
+  if (result >= 0 || !IsRetry(static_cast<int>(result))) NoteSent(result);
 }
 
 void TcpChannel::QueueSend() {

@@ -83,6 +83,12 @@ io_uring_sqe& Uring::NextSqe() {
   return *sqe;
 }
 
+void Uring::SubmitAndWait() {
+  BecomeIssuer();
+  const int result = io_uring_submit_and_wait(&ring_, 1);
+  FAULTLINE_CHECK(result != -EEXIST && result != -EBADF && result != -EINVAL);
+}
+
 void Uring::SubmitAndWait(Nanos timeout) {
   BecomeIssuer();
   int result = 0;

@@ -37,6 +37,9 @@ class Uring {
   /// only looks). One system call. May return early. REQUIRES: always the same thread.
   void SubmitAndWait(Nanos timeout);
 
+  /// As SubmitAndWait, for as long as it takes: no timer is set for it.
+  void SubmitAndWait();
+
   /// Calls visit(const Completion&) for every completion that is there. `visit` may queue.
   template <class Visit>
   void ForEachCompletion(Visit visit) {

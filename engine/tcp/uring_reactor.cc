@@ -19,6 +19,9 @@ constexpr unsigned kEntries = 128;
 constexpr uint64_t kKindMask = 7;
 constexpr uint64_t kNobodyWaits = 0;
 constexpr uint64_t kWatchKind = 7;
+constexpr uint64_t kTickData = 8;  // of kind kNobodyWaits
+constexpr Nanos kTick = std::chrono::milliseconds(5);  // as long as the loops' own waits
+static_assert(kTick <= kSilenceCheckPeriod);
 static_assert(alignof(UringReactor::Lane) > kKindMask);
 
 uint64_t LaneData(UringReactor::Lane& lane, unsigned operation) {
@@ -43,7 +46,11 @@ ReadySet UringReactor::Wait(Nanos timeout) {
   do {
     QueueEverything(now);
     CollectNews();
-    Pump(ready_.empty() ? std::min(deadline - now, kSilenceCheckPeriod) : Nanos::zero());
+    if (ready_.empty()) {
+      PumpUntil(deadline, now);
+    } else {
+      Pump(Nanos::zero());
+    }
     CollectNews();
     // A header alone is no news: receive on, without a round through the caller.
     now = tcp::MonotonicNow();
@@ -58,6 +65,24 @@ void UringReactor::QueueEverything(Nanos now) {
   ArmWatches();
 }
 
+/// A timer for each wait costs more than the wait where programming one traps (virtual machines):
+/// one tick stands for all waits that end after it.
+void UringReactor::ArmTick(Nanos now) {
+  if (tick_at_ != Nanos(0)) return;
+  tick_ = {.tv_sec = 0, .tv_nsec = kTick.count()};
+  io_uring_sqe& sqe = ring_->NextSqe();
+  io_uring_prep_timeout(&sqe, &tick_, 0, 0);
+  sqe.user_data = kTickData;
+  tick_at_ = now + kTick;
+}
+
+void UringReactor::PumpUntil(Nanos deadline, Nanos now) {
+  ArmTick(now);
+  if (deadline < tick_at_) return Pump(deadline - now);
+  ring_->SubmitAndWait();
+  Dispatch();
+}
+
 void UringReactor::Pump(Nanos timeout) {
   ring_->SubmitAndWait(timeout);
   Dispatch();
@@ -66,6 +91,7 @@ void UringReactor::Pump(Nanos timeout) {
 void UringReactor::Dispatch() {
   ring_->ForEachCompletion([this](const Uring::Completion& completion) {
     const uint64_t kind = completion.user_data & kKindMask;
+    if (completion.user_data == kTickData) tick_at_ = Nanos(0);
     if (kind == kNobodyWaits) return;
     if (kind == kWatchKind) return OnWatchFired(completion.user_data);
     reinterpret_cast<Lane*>(completion.user_data & ~kKindMask)

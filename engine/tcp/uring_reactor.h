@@ -60,6 +60,8 @@ class UringReactor final : public TcpReactor {
 
   explicit UringReactor(std::unique_ptr<Uring> ring) : ring_(std::move(ring)) {}
   void QueueEverything(Nanos now);
+  void ArmTick(Nanos now);
+  void PumpUntil(Nanos deadline, Nanos now);
   void ArmWatches();
   void Dispatch();
   void OnWatchFired(uint64_t user_data);
@@ -69,6 +71,8 @@ class UringReactor final : public TcpReactor {
   std::array<WatchSlot, kTokensMax> watches_{};
   size_t watches_used_ = 0;  ///< slots from here on never had a watch
   std::array<Lane*, kLanesMax> lanes_{};
+  __kernel_timespec tick_{};  ///< the kernel reads it while it submits
+  Nanos tick_at_{0};          ///< when the tick that is in the kernel ends; zero: none is
   ReadySet ready_;
 };
 

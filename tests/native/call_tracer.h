@@ -22,6 +22,10 @@ struct CallCounts {
   std::array<uint64_t, kNumbers> vain{};   ///< that have returned EAGAIN
 
   [[nodiscard]] uint64_t all() const;
+  [[nodiscard]] uint64_t Of(long number) const {
+    const auto index = static_cast<size_t>(number);
+    return calls.at(index) + vain.at(index);
+  }
   [[nodiscard]] uint64_t all_in_vain() const;
   /// What is not among `numbers`, for a message; empty: nothing.
   [[nodiscard]] std::string OthersThan(std::initializer_list<long> numbers) const;

@@ -90,6 +90,22 @@ TEST_P(PageLane, SinglePagesGoAndComeOneByOne) {
 
 /// Sends a signal to one thread, again and again, until destroyed. Its handler does nothing, and
 /// without SA_RESTART every call that waits is interrupted: sends end in the middle.
+TEST_P(PageLane, WhatWasSentAtOnceIsNotSentAgain) {
+  DestinationLane lane = Serve(SmallGeometry(), Seed());
+  const uint64_t pages = SmallGeometry().page_count().value();
+  for (uint64_t page = 0; page < pages; ++page) {
+    lane.Post({PageIndex(page), PageCount(1)});
+    if (page % 2 == 0) lane.channel().SendNow();
+    if (page % 3 == 0) {
+      ASSERT_TRUE(lane.PumpUntilPages(page + 1));
+    }
+  }
+  ASSERT_TRUE(lane.PumpUntilPages(pages));
+  EXPECT_EQ(WrongPages(lane, guest_->ram()), 0U);
+  server_->Stop();
+  EXPECT_EQ(server_->stats().requests, pages);
+}
+
 class SignalStorm {
  public:
   explicit SignalStorm(pthread_t target) {

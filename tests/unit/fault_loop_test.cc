@@ -47,6 +47,15 @@ TEST_F(FaultLoopTest, AFaultIsAskedForPlacedAndCounted) {
   EXPECT_EQ(bench_.waiters->size(), 0u);
 }
 
+TEST_F(FaultLoopTest, WhatABatchAsksForLeavesAtOnceAndTogether) {
+  SetLane(lane_);
+  Step({{PageIndex(5)}, {PageIndex(9)}, {PageIndex(11)}});
+  EXPECT_THAT(lane_.sent_at, ElementsAre(3u));
+  Step({});
+  EXPECT_THAT(lane_.sent_at, ElementsAre(3u));
+  EXPECT_EQ(bench_.fault_metrics.request.count(), 3u);
+}
+
 TEST_F(FaultLoopTest, ASecondFaultOnTheSamePageAsksNobody) {
   SetLane(lane_);
   Step({{PageIndex(5)}});
