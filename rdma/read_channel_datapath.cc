@@ -126,8 +126,7 @@ void ReadChannel::NoteCompleted(uint64_t count) {
 
 bool ReadChannel::AskForEvent() {
   if (broken_ || closed_) return true;
-  // With nothing due it would be the next READ that pays for an event, found or not.
-  if (!armed_ && awaits_completion()) {
+  if (!armed_) {
     if (ibv_req_notify_cq(connection_.queue.get(), 0) != 0) Break("its completion queue failed");
     armed_ = true;
     Poll();  // what completed before the request is not announced

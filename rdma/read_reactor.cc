@@ -24,7 +24,8 @@ ReadySet ReadReactor::Wait(Nanos timeout) {
     return ready;
   }
   inner_due_ = false;
-  if (!news) news = lane_->AskForEvent();
+  // With nothing due it would be the next READ that pays for an event, found by looking or not.
+  if (!news && lane_->awaits_completion()) news = lane_->AskForEvent();
   const ReadySet ready = inner_.Wait(news ? Nanos::zero() : std::min(timeout, kSilenceCheckPeriod));
   if (ready.Has(ReadyToken::kReads)) lane_->OnCompletionEvent();
   if (ready.Has(ReadyToken::kLink)) lane_->OnLinkEvent();
