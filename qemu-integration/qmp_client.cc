@@ -31,7 +31,7 @@ Result<std::unique_ptr<QmpClient>> QmpClient::Connect(std::string path, Nanos ti
 }
 
 Status QmpClient::Negotiate(Nanos deadline) {
-  auto greeting = NextMessage(deadline);
+  auto greeting = Greeting(deadline);
   if (!greeting && greeting.error().kind == ErrorKind::kTimeout) {
     return Fail(ErrorKind::kTimeout,
                 fmt::format("QMP socket {}: no greeting — QEMU serves one client at a time and "
@@ -52,6 +52,16 @@ Status QmpClient::Negotiate(Nanos deadline) {
                          IntOf(Member(version, "micro")));
   FAULTLINE_TRY(Execute("qmp_capabilities", Json::object(), deadline - Now()));
   return {};
+}
+
+Result<Json> QmpClient::Greeting(Nanos deadline) {
+  // An event can come first: QEMU >= 10 greets from another thread than the one that starts the
+  // guest, and a monitor that nobody has talked to yet is not told apart from one that negotiated.
+  while (true) {
+    FAULTLINE_ASSIGN(Json message, NextMessage(deadline));
+    if (!message.contains("event")) return message;
+    Keep(message);
+  }
 }
 
 Result<Json> QmpClient::Execute(std::string_view command, Json arguments, Nanos timeout) {

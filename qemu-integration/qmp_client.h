@@ -74,6 +74,7 @@ class QmpClient {
   QmpClient(std::string path, UnixSocket socket);
 
   Status Negotiate(Nanos deadline);
+  Result<Json> Greeting(Nanos deadline);
   Result<Json> ExecuteWithFd(std::string_view command, Json arguments, int fd, Nanos timeout);
   Result<Json> Reply(std::string_view command, uint64_t id, Nanos deadline);
   Result<Json> NextMessage(Nanos deadline);

@@ -172,6 +172,15 @@ TEST_F(QmpWithHostilePeer, JsonThatIsNoGreetingIsRefused) {
   EXPECT_THAT(client.error().message, HasSubstr("not a QMP socket"));
 }
 
+TEST_F(QmpWithHostilePeer, AnEventBeforeTheGreetingIsKept) {
+  const std::string event = R"({"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 2}})"
+                            "\n";
+  const auto client = ConnectTo({event + kGreeting, kFirstReply});
+  ASSERT_TRUE(client) << client.error().message;
+  EXPECT_EQ((*client)->qemu_version(), "9.2.3");
+  EXPECT_TRUE((*client)->WaitEvent("RESUME", milliseconds(0)));
+}
+
 TEST_F(QmpWithHostilePeer, HalfAGreetingAndAnEndIsThePeersFault) {
   const auto client = ConnectTo({"{\"QMP\": {\"vers"});
   ASSERT_FALSE(client);
