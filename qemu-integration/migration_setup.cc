@@ -94,7 +94,7 @@ Status MigrationSetup::Restore(QmpClient& qmp) const {
 
 Result<std::string> PassStream(QmpClient& qmp, int stream_fd) {
   FAULTLINE_TRY(qmp.PassFd(kStreamName, stream_fd));
-  return std::string("fd:") + kStreamName;
+  return fmt::format("fd:{}", kStreamName);
 }
 
 void DropStream(QmpClient& qmp) { (void)qmp.CloseFd(kStreamName); }
