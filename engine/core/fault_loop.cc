@@ -1,8 +1,6 @@
 #include "engine/core/fault_loop.h"
 
 #include <algorithm>
-#include <span>
-#include <utility>
 
 #include "engine/core/check.h"
 
@@ -45,7 +43,7 @@ void FaultLoop::TakeFaults() {
   const Nanos now = parts_.clock.Now();
   parts_.fault_metrics.read.Record(now - reported);
   for (const Fault& fault : batch.faults) Answer(fault.page, now);
-  SendAsked(now);
+  if (lane_ != nullptr) lane_->SendNow();  // all that the batch asks for, with one call
 }
 
 void FaultLoop::Answer(PageIndex page, Nanos now) {
@@ -75,21 +73,10 @@ void FaultLoop::Answer(PageIndex page, Nanos now) {
 
 // REQUIRES: this call's claim, and room on the lane.
 void FaultLoop::Request(PageIndex page, Nanos read) {
-  if (asked_count_ == asked_.size()) SendAsked(read);
   lane_->Post({page, PageCount(1)});
-  asked_[asked_count_++] = page;
-}
-
-/// All that this batch asks for, with one call.
-void FaultLoop::SendAsked(Nanos read) {
-  const auto asked = std::span(asked_).first(std::exchange(asked_count_, 0));
-  if (asked.empty()) return;
-  lane_->SendNow();
-  const Nanos sent = parts_.clock.Now();
-  for (const PageIndex page : asked) {
-    parts_.waiters.NoteRequested(page, sent);
-    parts_.fault_metrics.request.Record(sent - read);
-  }
+  const Nanos posted = parts_.clock.Now();
+  parts_.waiters.NoteRequested(page, posted);
+  parts_.fault_metrics.request.Record(posted - read);
 }
 
 void FaultLoop::AskForUnasked() {

@@ -55,7 +55,6 @@ class FaultLoop {
   void Answer(PageIndex page, Nanos now);
   void AskForUnasked();
   void Request(PageIndex page, Nanos read);
-  void SendAsked(Nanos read);
   void TakeArrivals();
 
   Landing::Parts parts_;
@@ -67,8 +66,6 @@ class FaultLoop {
   ReadySet ready_;
   bool more_faults_ = false;  ///< the last read filled its buffer
   bool guest_gone_ = false;
-  std::array<PageIndex, 64> asked_{};  ///< posted, and not sent yet
-  size_t asked_count_ = 0;
   std::array<Arrival, 64> arrivals_{};
 };
 

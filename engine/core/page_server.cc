@@ -40,19 +40,21 @@ const ReplyPlan* PageServer::Plan(const wire::PageRequest& request) {
                   .turned_ns = 0};
   plan_.segment_count = 0;
   plan_.data_bytes = ByteCount(0);
+  const bool by_itself =
+      request.count == 1 && ram_.geometry().BytesOf(run).value() <= kLonePageBytesMax;
   for (size_t bit = 0; bit < request.count; ++bit) {
-    if (!AddPage(run.first + PageCount(bit), bit, request.count == 1)) return nullptr;
+    if (!AddPage(run.first + PageCount(bit), bit, !by_itself)) return nullptr;
   }
   pages_served_ += request.count;
   return &plan_;
 }
 
-bool PageServer::AddPage(PageIndex page, size_t bit, bool lone) {
+bool PageServer::AddPage(PageIndex page, size_t bit, bool may_map) {
   const PageRun single{page, PageCount(1)};
   const size_t page_bytes = ram_.geometry().BytesOf(single).value();
   PageRun in_place;
   std::span<const std::byte> bytes;
-  if (presence_.IsPresent(page) && !(lone && page_bytes <= kLonePageBytesMax)) {
+  if (may_map && presence_.IsPresent(page)) {
     in_place = single;
     bytes = ram_.BytesOf(single);
   } else {

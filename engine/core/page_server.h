@@ -45,7 +45,7 @@ class PageServer {
   [[nodiscard]] uint64_t pages_served() const { return pages_served_; }
 
  private:
-  bool AddPage(PageIndex page, size_t bit, bool lone);
+  bool AddPage(PageIndex page, size_t bit, bool may_map);
 
   const RamWindow& ram_;
   const PresenceMap& presence_;
