@@ -27,7 +27,6 @@ class EpollChannel final : public StreamChannel, private EpollReactor::Lane {
   [[nodiscard]] bool HasNews() const override { return StreamChannel::HasNews(); }
 
   void ReceiveWhatIsThere();
-  bool ReceiveOnce();
 
   EpollReactor& reactor_;
   bool send_blocked_ = false;  ///< the socket buffer is full: EPOLLOUT says when to go on

@@ -1,5 +1,6 @@
 // What the page lane on io_uring and the one on epoll have in common: the table of runs, the
-// queue of requests, the lane's health. How bytes move is the derived class's.
+// queue of requests, the lane's health, and the calls that do not wait. When bytes move is the
+// derived class's.
 #pragma once
 
 #include <algorithm>
@@ -43,6 +44,10 @@ class StreamChannel : public PageChannel {
   StreamChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max, Unpacker* unpacker)
       : socket_(std::move(socket)), replies_(area, unpacker), silence_max_(silence_max) {}
 
+  /// Sends what waits, as far as that goes without waiting; true if that was all of it.
+  bool SendUnsent();
+  /// Receives once if there is something; false: nothing yet.
+  bool ReceiveOnce();
   /// `result` bytes of requests have left, or -errno.
   void NoteSent(int64_t result) {
     if (result < 0) return Break();

@@ -36,7 +36,6 @@ class TcpChannel final : public StreamChannel, private UringReactor::Lane {
   void QueueReceive();
   void OnSent(int result);
   void OnReceived(int result);
-  void ReceiveWhatIsThere();
   [[nodiscard]] bool InKernel() const { return sending_ || receiving_; }
 
   UringReactor& reactor_;

@@ -28,13 +28,7 @@ void TcpChannel::QueueOperations(Nanos now) {
 
 /// A send on the ring would have a completion of its own: one more round for every fault.
 void TcpChannel::SendNow() {
-  if (closing_ || broken_ || sending_) return;
-  const std::span<const std::byte> unsent = requests_.Unsent();
-  if (unsent.empty()) return;
-  const ssize_t sent =
-      ::send(socket_.get(), unsent.data(), unsent.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  const ssize_t result = sent < 0 ? -errno : sent;
-  if (result >= 0 || !IsRetry(static_cast<int>(result))) NoteSent(result);
+  if (!closing_ && !sending_) SendUnsent();  // the rest, if any, leaves through the ring
 }
 
 void TcpChannel::QueueSend() {
@@ -73,19 +67,9 @@ void TcpChannel::OnReceived(int result) {
   receiving_ = false;
   if (closing_ || IsRetry(result)) return;
   NoteReceived(result);
-  if (!broken_ && !replies_.HasArrivals()) ReceiveWhatIsThere();
-}
-
-/// After a header, the pages are usually in the socket already: the source sends both with one
-/// call. Taking them now saves a round through the reactor.
-void TcpChannel::ReceiveWhatIsThere() {
-  msghdr message{};
-  const std::span<iovec> landing = replies_.NextReceive();
-  message.msg_iov = landing.data();
-  message.msg_iovlen = landing.size();
-  const ssize_t got = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT);
-  const ssize_t result = got < 0 ? -errno : got;
-  if (result >= 0 || !IsRetry(static_cast<int>(result))) NoteReceived(result);
+  // After a header, the pages are usually in the socket already: the source sends both with one
+  // call. Taking them now saves a round through the reactor.
+  if (!broken_ && !replies_.HasArrivals()) ReceiveOnce();
 }
 
 }  // namespace faultline

@@ -46,6 +46,12 @@ int SetUp(unsigned entries, io_uring& ring) {
   return error;
 }
 
+/// Errors of ours. The rest is the world's: ETIME, EINTR, or EAGAIN and EBUSY until completions
+/// are taken.
+void CheckUse(int result) {
+  FAULTLINE_CHECK(result != -EEXIST && result != -EBADF && result != -EINVAL);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Uring>> Uring::Create(unsigned entries) {
@@ -86,7 +92,7 @@ io_uring_sqe& Uring::NextSqe() {
 void Uring::SubmitAndWait() {
   BecomeIssuer();
   const int result = io_uring_submit_and_wait(&ring_, 1);
-  FAULTLINE_CHECK(result != -EEXIST && result != -EBADF && result != -EINVAL);
+  CheckUse(result);
 }
 
 void Uring::SubmitAndWait(Nanos timeout) {
@@ -100,8 +106,7 @@ void Uring::SubmitAndWait(Nanos timeout) {
     io_uring_cqe* ignored = nullptr;
     result = io_uring_submit_and_wait_timeout(&ring_, &ignored, 1, &time, nullptr);
   }
-  // The rest is the world's: ETIME, EINTR, or EAGAIN and EBUSY until completions are taken.
-  FAULTLINE_CHECK(result != -EEXIST && result != -EBADF && result != -EINVAL);
+  CheckUse(result);
 }
 
 }  // namespace faultline
