@@ -31,6 +31,8 @@ class Guest {
   [[nodiscard]] const Geometry& geometry() const { return geometry_; }
   /// What the guest sees in the first word of the page. May fault.
   [[nodiscard]] uint64_t Load(PageIndex page) const;
+  /// REQUIRES: an address of the guest's RAM.
+  [[nodiscard]] PageIndex PageAt(VmmAddr address) const { return map_.PageOf(address).value(); }
   [[nodiscard]] Landing::Parts Parts() {
     return {geometry_, ledger_,        placer_,          waiters_,
             clock_,    fault_metrics_, landing_metrics_, nullptr};

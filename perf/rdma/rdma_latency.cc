@@ -2,7 +2,8 @@
 //
 //   raw READ    4 KiB posted and polled for, nothing else
 //   raw uffd    a touch of a page that is in the page cache: read the message, CONTINUE
-//   fault       a touch of a page that is at the source: the engine's fault loop and lane of READs
+//   raw both    a touch of a page that is at the source: read the message, READ, CONTINUE
+//   fault       the same by the engine: its fault loop and lane of READs
 //
 // Interleaved; each sample is another page. A guest thread times its own touches.
 //
@@ -32,7 +33,8 @@ namespace {
 
 constexpr uint64_t kBlockPages = 40;
 constexpr uint64_t kRounds = 30;
-constexpr uint64_t kPages = kBlockPages * kRounds * 3;
+constexpr uint64_t kKinds = 4;
+constexpr uint64_t kPages = kBlockPages * kRounds * kKinds;
 
 using Samples = std::vector<Nanos>;
 
@@ -69,11 +71,15 @@ class RawReader {
         key_(ways.local().lkey),
         connection_(ways.Connect(LaneKind::kBulk, 1)) {}
 
+  void Read(PageIndex page) {
+    Post(page);
+    Await();
+  }
+
   void Read(PageRun run, Samples* samples) {
     for (PageIndex page = run.first; page < run.end(); ++page) {
       const Nanos began = rdma::MonotonicNow();
-      Post(page);
-      Await();
+      Read(page);
       if (samples != nullptr) samples->push_back(rdma::MonotonicNow() - began);
     }
   }
@@ -104,12 +110,15 @@ class RawReader {
   rdma::Connection connection_;
 };
 
-void AnswerOneFault(Guest& guest) {
+/// `fetch(page)` brings the page into the page cache, if it is not there.
+template <class Fetch>
+void AnswerOneFault(Guest& guest, Fetch fetch) {
   pollfd readable{.fd = guest.uffd().fd(), .events = POLLIN, .revents = 0};
   if (::poll(&readable, 1, 5) <= 0) return;
   uffd_msg message{};
   if (::read(guest.uffd().fd(), &message, sizeof message) != sizeof message) return;
   const VmmAddr page(message.arg.pagefault.address & ~uint64_t{4095});
+  fetch(guest.PageAt(page));
   FAULTLINE_CHECK(guest.uffd().Continue(page, ByteCount(4096)).outcome == UffdOutcome::kDone);
 }
 
@@ -141,15 +150,18 @@ void PrintStages(const FaultMetrics& metrics) {
 }
 
 struct Figures {
-  Samples read, fault, served;
+  Samples read, fault, both, served;
 
-  /// Of the medians of one round, which are close to each other in time.
-  [[nodiscard]] double RatioOf(uint64_t round) const {
-    const auto median = [&](const Samples& samples) {
-      const auto first = samples.begin() + static_cast<std::ptrdiff_t>(round * kBlockPages);
-      return Micros(Samples(first, first + kBlockPages), 0.5);
-    };
-    return median(served) / (median(read) + median(fault));
+  /// The samples of one round are close to each other in time.
+  [[nodiscard]] static double MedianOf(const Samples& samples, uint64_t round) {
+    const auto first = samples.begin() + static_cast<std::ptrdiff_t>(round * kBlockPages);
+    return Micros(Samples(first, first + kBlockPages), 0.5);
+  }
+  [[nodiscard]] double OfSum(uint64_t round) const {
+    return MedianOf(served, round) / (MedianOf(read, round) + MedianOf(fault, round));
+  }
+  [[nodiscard]] double OfBoth(uint64_t round) const {
+    return MedianOf(served, round) / MedianOf(both, round);
   }
 };
 
@@ -169,34 +181,43 @@ Figures Measure(const std::string& host, Nanos spin) {
   Figures figures;
   for (uint64_t round = 0; round < kRounds; ++round) {
     const auto block = [&](uint64_t kind) {
-      return PageRun{PageIndex((round * 3 + kind) * kBlockPages), PageCount(kBlockPages)};
+      return PageRun{PageIndex((round * kKinds + kind) * kBlockPages), PageCount(kBlockPages)};
     };
     raw.Read(block(0), &figures.read);
     Touch(guest, block(1), figures.served, [&] {
       FAULTLINE_CHECK(loop.Step(std::chrono::milliseconds(5)) == StepResult::kContinue);
     });
     raw.Read(block(2), nullptr);  // into the page cache
-    Touch(guest, block(2), figures.fault, [&] { AnswerOneFault(guest); });
+    Touch(guest, block(2), figures.fault, [&] { AnswerOneFault(guest, [](PageIndex) {}); });
+    Touch(guest, block(3), figures.both,
+          [&] { AnswerOneFault(guest, [&](PageIndex page) { raw.Read(page); }); });
   }
   loop.DropLane();
   PrintStages(guest.fault_metrics());
   return figures;
 }
 
-void Print(const Figures& figures) {
+template <class Ratio>
+void PrintRatio(const char* name, Ratio of_round) {
   std::vector<double> ratios;
-  for (uint64_t round = 0; round < kRounds; ++round) ratios.push_back(figures.RatioOf(round));
+  for (uint64_t round = 0; round < kRounds; ++round) ratios.push_back(of_round(round));
   std::sort(ratios.begin(), ratios.end());
+  std::printf("%s: %.2f, median of %zu rounds; quartiles %.2f, %.2f\n", name,
+              ratios[ratios.size() / 2], ratios.size(), ratios[ratios.size() / 4],
+              ratios[ratios.size() * 3 / 4]);
+}
+
+void Print(const Figures& figures) {
   const auto row = [](const char* name, const Samples& samples) {
     std::printf("%-10s p50 %7.1f us  p90 %7.1f us  p99 %8.1f us\n", name, Micros(samples, 0.5),
                 Micros(samples, 0.9), Micros(samples, 0.99));
   };
   row("raw READ", figures.read);
   row("raw uffd", figures.fault);
+  row("raw both", figures.both);
   row("fault", figures.served);
-  std::printf("fault / (raw READ + raw uffd): %.2f, median of %zu rounds; quartiles %.2f, %.2f\n",
-              ratios[ratios.size() / 2], ratios.size(), ratios[ratios.size() / 4],
-              ratios[ratios.size() * 3 / 4]);
+  PrintRatio("fault / (raw READ + raw uffd)", [&](uint64_t round) { return figures.OfSum(round); });
+  PrintRatio("fault / raw both", [&](uint64_t round) { return figures.OfBoth(round); });
 }
 
 }  // namespace
