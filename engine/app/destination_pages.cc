@@ -93,11 +93,13 @@ Status DestinationPages::StartThreads(const PageLimits& limits) {
 
 Status DestinationPages::StartFaultThreads(const PageLimits& limits) {
   const TargetProcess& vmm = attachment_.process();
+  const bool free_choice = limits.io == IoPreference::kBest;
+  const IoPreference io = limits.may_read && free_choice ? kBestBesideReads : limits.io;
   for (size_t shard = 0; shard < limits.fault_shards; ++shard) {
     followers_.push_back(std::make_unique<CoreFollower>(vmm.pid()));
     sources_.push_back(std::make_unique<UffdFaultSource>(attachment_.uffd(shard), map_, vmm.pidfd(),
                                                          followers_.back().get()));
-    FAULTLINE_ASSIGN(auto reactor, MakeReactor(limits.io));
+    FAULTLINE_ASSIGN(auto reactor, MakeReactor(io));
     // In place: a write would wait for the pusher's, which holds the inode's lock.
     auto area = std::make_unique<AliasLanding>(ram_.window());
     fault_threads_.push_back(std::make_unique<LaneThread<FaultLoop>>(

@@ -170,7 +170,7 @@ Figures Measure(const std::string& host, Nanos spin) {
   Guest guest{PageCount(kPages)};
   ReadWays ways(guest, source);
   RawReader raw(ways, source, guest);
-  const auto inner = Require(MakeReactor());
+  const auto inner = Require(MakeReactor(kBestBesideReads));
   rdma::ReadReactor reactor(*inner, spin);
   OneLane lanes;
   lanes.lane = std::make_unique<rdma::ReadChannel>(ways.Connect(LaneKind::kUrgent, 1),

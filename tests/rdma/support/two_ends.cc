@@ -105,7 +105,7 @@ ReadingEnd::ReadingEnd(const SourceEnd& source, std::vector<wire::RdmaRegion> re
       local(table, ram.window(), *reader.domain),
       pool(Require(rdma::LandingPool::Create(*reader.domain, pool_bytes))),
       sink(ram.window()),
-      inner(Require(MakeReactor())),
+      inner(Require(MakeReactor(kBestBesideReads))),
       reactor(*inner, std::chrono::microseconds(20)) {
   table.MarkCurrent(ram.All());
 }
