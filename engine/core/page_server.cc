@@ -40,10 +40,10 @@ const ReplyPlan* PageServer::Plan(const wire::PageRequest& request) {
                   .turned_ns = 0};
   plan_.segment_count = 0;
   plan_.data_bytes = ByteCount(0);
-  const bool by_itself =
-      request.count == 1 && ram_.geometry().BytesOf(run).value() <= kLonePageBytesMax;
+  const bool may_map =
+      request.count > 1 || ram_.geometry().BytesOf(run).value() > kLonePageBytesMax;
   for (size_t bit = 0; bit < request.count; ++bit) {
-    if (!AddPage(run.first + PageCount(bit), bit, !by_itself)) return nullptr;
+    if (!AddPage(run.first + PageCount(bit), bit, may_map)) return nullptr;
   }
   pages_served_ += request.count;
   return &plan_;

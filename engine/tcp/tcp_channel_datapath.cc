@@ -1,7 +1,7 @@
 // The hot path of a page lane on io_uring, in the order in which a page passes through it:
 //
 //   Post (stream_channel.h)  the run is in the table, its request in the queue
-//   SendNow                  somebody waits: the request leaves at once …
+//   SendNow                  somebody waits: the request leaves at once (stream_channel.cc) …
 //   QueueOperations          … else all that are queued, with one receive: the reactor submits
 //   OnCompletion             bytes have landed in the alias
 //   Reap (stream_channel.h)  the pieces that are complete

@@ -91,8 +91,7 @@ io_uring_sqe& Uring::NextSqe() {
 
 void Uring::SubmitAndWait() {
   BecomeIssuer();
-  const int result = io_uring_submit_and_wait(&ring_, 1);
-  CheckUse(result);
+  CheckUse(io_uring_submit_and_wait(&ring_, 1));
 }
 
 void Uring::SubmitAndWait(Nanos timeout) {

@@ -110,7 +110,7 @@ class RawReader {
   rdma::Connection connection_;
 };
 
-/// `fetch(page)` brings the page into the page cache, if it is not there.
+/// `fetch(address)` brings the page there into the page cache, if need be.
 template <class Fetch>
 void AnswerOneFault(Guest& guest, Fetch fetch) {
   pollfd readable{.fd = guest.uffd().fd(), .events = POLLIN, .revents = 0};
@@ -118,7 +118,7 @@ void AnswerOneFault(Guest& guest, Fetch fetch) {
   uffd_msg message{};
   if (::read(guest.uffd().fd(), &message, sizeof message) != sizeof message) return;
   const VmmAddr page(message.arg.pagefault.address & ~uint64_t{4095});
-  fetch(guest.PageAt(page));
+  fetch(page);
   FAULTLINE_CHECK(guest.uffd().Continue(page, ByteCount(4096)).outcome == UffdOutcome::kDone);
 }
 
@@ -188,9 +188,9 @@ Figures Measure(const std::string& host, Nanos spin) {
       FAULTLINE_CHECK(loop.Step(std::chrono::milliseconds(5)) == StepResult::kContinue);
     });
     raw.Read(block(2), nullptr);  // into the page cache
-    Touch(guest, block(2), figures.fault, [&] { AnswerOneFault(guest, [](PageIndex) {}); });
+    Touch(guest, block(2), figures.fault, [&] { AnswerOneFault(guest, [](VmmAddr) {}); });
     Touch(guest, block(3), figures.both,
-          [&] { AnswerOneFault(guest, [&](PageIndex page) { raw.Read(page); }); });
+          [&] { AnswerOneFault(guest, [&](VmmAddr page) { raw.Read(guest.PageAt(page)); }); });
   }
   loop.DropLane();
   PrintStages(guest.fault_metrics());
