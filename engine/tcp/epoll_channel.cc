@@ -25,7 +25,11 @@ void EpollChannel::Close() {
 
 void EpollChannel::Flush(Nanos now) {
   BreakIfSilent(now);
-  if (send_blocked_ || SendUnsent()) return;
+  SendNow();
+}
+
+void EpollChannel::SendNow() {
+  if (closed_ || send_blocked_ || SendUnsent()) return;
   send_blocked_ = true;
   reactor_.WantWritable(*this, socket_.get(), true);
 }

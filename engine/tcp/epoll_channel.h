@@ -19,6 +19,7 @@ class EpollChannel final : public StreamChannel, private EpollReactor::Lane {
   EpollChannel& operator=(const EpollChannel&) = delete;
   ~EpollChannel() override;
 
+  void SendNow() override;
   void Close() override;
 
  private:

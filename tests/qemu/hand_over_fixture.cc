@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <stdexcept>
 #include <thread>
 
 #include "qemu-integration/json_read.h"
@@ -31,6 +32,17 @@ uint32_t Counter(const VmDescription& vm, size_t region) {
     close(file);
   }
   return value;
+}
+
+/// A step that fails is the end of its test, not of one function: what comes after it would use
+/// what is not there. GoogleTest reports the exception as the test's failure.
+void OrEndTest(const Status& status) {
+  if (!status) throw std::runtime_error(status.error().message);
+}
+template <class T>
+T OrEndTest(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().message);
+  return std::move(result).value();
 }
 
 }  // namespace
@@ -62,29 +74,26 @@ std::vector<std::string> HandOverTest::Guest() {
 void HandOverTest::StartSource(const std::vector<std::string>& arguments) {
   source_.reset();
   source_qemu_.emplace(binary_, arguments);
-  auto attached = QemuSource::Attach({source_qemu_->qmp_path(), {}});
-  ASSERT_OK(attached);
-  source_ = std::move(attached).value();
+  source_ = OrEndTest(QemuSource::Attach({source_qemu_->qmp_path(), {}}));
 }
 
 void HandOverTest::StartDestination(const std::vector<std::string>& arguments) {
+  destination_.reset();
   destination_qemu_.emplace(binary_, arguments + std::vector<std::string>{"-incoming", "defer"});
-  auto attached = QemuDestination::Attach({destination_qemu_->qmp_path(), {}});
-  ASSERT_OK(attached);
-  destination_ = std::move(attached).value();
+  destination_ = OrEndTest(QemuDestination::Attach({destination_qemu_->qmp_path(), {}}));
 }
 
 void HandOverTest::Stop() {
-  ASSERT_OK(destination_->StartDeviceState(relay_.destination_end()));
-  ASSERT_OK(source_->StartDeviceState(relay_.source_end()));
+  OrEndTest(destination_->StartDeviceState(relay_.destination_end()));
+  OrEndTest(source_->StartDeviceState(relay_.source_end()));
   relay_.CloseEnds();
-  ASSERT_OK(source_->WaitStopped(seconds(20)));
+  OrEndTest(source_->WaitStopped(seconds(20)));
 }
 
 void HandOverTest::Load() {
-  ASSERT_OK(source_->ContinueDeviceState());
-  ASSERT_OK(source_->WaitCompleted(seconds(20)));
-  ASSERT_OK(destination_->WaitLoaded(seconds(20)));
+  OrEndTest(source_->ContinueDeviceState());
+  OrEndTest(source_->WaitCompleted(seconds(20)));
+  OrEndTest(destination_->WaitLoaded(seconds(20)));
 }
 
 void HandOverTest::ExpectSourceRunsAgain(size_t region) {

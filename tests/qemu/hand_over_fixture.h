@@ -35,6 +35,8 @@ class HandOverTest : public ::testing::TestWithParam<std::string> {
 
   /// The counting BIOS and a VGA, whose RAM is in QEMU's stream.
   std::vector<std::string> Guest();
+
+  // Steps that every test takes; one that fails ends the test.
   void StartSource(const std::vector<std::string>& arguments);
   void StartDestination(const std::vector<std::string>& arguments);
   /// From two running QEMUs to the stopped source.

@@ -114,11 +114,12 @@ class NativeDestination {
         order_(guest_.geometry()),
         landing_(guest_.ram.window()) {
     fault_ = Thread<FaultLoop>(
-        "fault", std::make_unique<AliasLanding>(guest_.ram.window()),
+        "fault", kBestBesideReads, std::make_unique<AliasLanding>(guest_.ram.window()),
         [this](Reactor& on) { return std::make_unique<FaultLoop>(Parts(0), guest_.source, on); });
-    push_ = Thread<Pusher>("push", Require(StagedLanding::Create(guest_.ram)), [this](Reactor& on) {
-      return std::make_unique<Pusher>(Parts(1), order_, on, PusherLimits{});
-    });
+    push_ = Thread<Pusher>("push", IoPreference::kBest, Require(StagedLanding::Create(guest_.ram)),
+                           [this](Reactor& on) {
+                             return std::make_unique<Pusher>(Parts(1), order_, on, PusherLimits{});
+                           });
     ReadLanes::Plan plan;
     plan.dial = {.host = source.readable->offer().host, .port = source.readable->offer().port};
     plan.migration = source.migration;
@@ -164,9 +165,9 @@ class NativeDestination {
 
  private:
   template <class Loop, class MakeLoop>
-  std::unique_ptr<LaneThread<Loop>> Thread(const char* name, std::unique_ptr<LandingArea> area,
-                                           MakeLoop make_loop) {
-    auto host = std::make_unique<RoutedLaneHost>(Require(MakeReactor()), std::move(area), nullptr,
+  std::unique_ptr<LaneThread<Loop>> Thread(const char* name, IoPreference io,
+                                           std::unique_ptr<LandingArea> area, MakeLoop make_loop) {
+    auto host = std::make_unique<RoutedLaneHost>(Require(MakeReactor(io)), std::move(area), nullptr,
                                                  std::chrono::microseconds(20));
     hosts_.push_back(host.get());
     return std::make_unique<LaneThread<Loop>>(name, std::move(host), make_loop);
