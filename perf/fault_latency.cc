@@ -3,14 +3,19 @@
 //
 //   floor   a userfaultfd round trip and a 16 B → 4 KiB ping-pong, one after the other: every
 //           sample of one with a sample of the other, the ping-pong in its fastest mode
+//   raw both  the same two in one loop, in each of the modes: what any engine of that mode costs
 //   idle    demand fetches alone
 //   pushed  with the pusher at full rate beside them; touches under 5 µs found their page there
 //
-// Interleaved: each repetition measures all of them, in turning order. Goals: issue 3.
+// The guest's RAM lies on a tmpfs with huge pages, as the README advises, put ahead of need as the
+// engine does, or in small pages, and what the engine takes has been warmed (warm_memory.h): the
+// floor's memory is there, too. Interleaved: each repetition measures all of them, in turning
+// order. Goals: issue 3.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <cstdio>
 #include <fstream>
 #include <map>
@@ -18,6 +23,7 @@
 #include "perf/rig/floor.h"
 #include "perf/rig/native_move.h"
 #include "perf/rig/samples.h"
+#include "perf/rig/warm_memory.h"
 
 namespace faultline::rig {
 namespace {
@@ -29,6 +35,7 @@ struct Options {
   uint32_t shards = 1;
   uint32_t threads = 1;
   std::string io = "auto";
+  std::string pages = "huge";
   bool pushed = true;
   bool free = false;
   std::string json_path;
@@ -43,6 +50,7 @@ struct Repetition {
   Samples ping;
   std::string ping_mode;
   Samples floor;
+  std::array<Samples, std::size(kPingModes)> both;  ///< by mode
   Samples idle;
   Samples pushed;
   SummaryJson idle_summary;
@@ -50,7 +58,7 @@ struct Repetition {
 };
 
 void MeasureFloor(const Options& options, Repetition& into) {
-  into.uffd = Samples(UserfaultRoundTrips(options.touches, kCpu));
+  into.uffd = Samples(UserfaultRoundTrips(options.touches));
   for (const PingMode mode : kPingModes) {
     const Samples samples(PingPongs(options.touches / 2, mode));
     const bool best = into.ping.count() == 0 || samples.Quantile(0.5) < into.ping.Quantile(0.5);
@@ -59,6 +67,9 @@ void MeasureFloor(const Options& options, Repetition& into) {
     into.ping_mode = NameOf(mode);
   }
   into.floor = into.uffd.FollowedBy(into.ping);
+  for (size_t mode = 0; mode < into.both.size(); ++mode) {
+    into.both[mode] = Samples(RawFetches(options.touches / 2, kPingModes[mode]));
+  }
 }
 
 MoveResult Move(const Options& options, const SourceRam& ram, uint32_t streams, uint64_t seed) {
@@ -67,12 +78,14 @@ MoveResult Move(const Options& options, const SourceRam& ram, uint32_t streams, 
                 .threads = options.threads,
                 .touches = streams == 0 ? options.touches : (options.guest_mib << 20) / 4096,
                 .seed = seed,
-                .cpu = options.free || options.threads > 1 ? std::nullopt : std::optional(kCpu)};
+                .cpu = options.free || options.threads > 1 ? std::nullopt : std::optional(kCpu),
+                .huge = options.pages == "huge"};
   plan.shards = options.shards;
   plan.bulk_streams = streams;
   plan.io = options.io == "uring"   ? IoPreference::kUring
             : options.io == "epoll" ? IoPreference::kEpoll
                                     : IoPreference::kBest;
+  WarmMemory(ByteCount(plan.guest.bytes));
   MoveResult result = MoveNativeGuest(ram, plan);
   FAULTLINE_CHECK(result.wrong == 0);
   return result;
@@ -109,7 +122,7 @@ SummaryJson Numbers(const Samples& samples) {
 }
 
 void PrintRow(const char* name, const Samples& samples) {
-  fmt::print("  {:<10} {:>8} {:>8.1f} {:>8.1f} {:>8.1f} {:>8.1f}\n", name, samples.count(),
+  fmt::print("  {:<31} {:>8} {:>8.1f} {:>8.1f} {:>8.1f} {:>8.1f}\n", name, samples.count(),
              samples.Quantile(0.5), samples.Quantile(0.9), samples.Quantile(0.99),
              samples.Quantile(0.999));
 }
@@ -139,22 +152,30 @@ SummaryJson Report(const std::vector<Repetition>& all) {
                                       &Repetition::idle, &Repetition::pushed}) {
       (pooled.*part).Add(each.*part);
     }
+    for (size_t mode = 0; mode < each.both.size(); ++mode) pooled.both[mode].Add(each.both[mode]);
     ++modes[each.ping_mode];
   }
-  fmt::print("\n  us            count      p50      p90      p99    p99.9\n");
+  fmt::print("\n  us                                 count      p50      p90      p99    p99.9\n");
   PrintRow("uffd", pooled.uffd);
   PrintRow("ping", pooled.ping);
   PrintRow("floor", pooled.floor);
   PrintRow("idle", pooled.idle);
   PrintRow("pushed", pooled.pushed);
-  for (const auto& [mode, times] : modes)
+  for (size_t mode = 0; mode < pooled.both.size(); ++mode) {
+    PrintRow(fmt::format("raw both, {}", NameOf(kPingModes[mode])).c_str(), pooled.both[mode]);
+  }
+  for (const auto& [mode, times] : modes) {
     fmt::print("  ping was fastest: {} {} times\n", mode, times);
+  }
   fmt::print("\n  engine / floor, median of {} repetitions\n", all.size());
   SummaryJson json = {{"uffd", Numbers(pooled.uffd)},
                       {"ping", Numbers(pooled.ping)},
                       {"floor", Numbers(pooled.floor)},
                       {"idle", Numbers(pooled.idle)},
                       {"pushed", Numbers(pooled.pushed)}};
+  for (size_t mode = 0; mode < pooled.both.size(); ++mode) {
+    json["raw_both"][NameOf(kPingModes[mode])] = Numbers(pooled.both[mode]);
+  }
   json["idle_p50"] = PrintRatio(all, "idle, median", &Repetition::idle, 0.5, 1.3);
   json["idle_p99"] = PrintRatio(all, "idle, p99", &Repetition::idle, 0.99, 2);
   json["pushed_p99"] = PrintRatio(all, "pusher at work, p99", &Repetition::pushed, 0.99, 4);
@@ -189,6 +210,8 @@ int Main(int argc, char** argv) {
   app.add_option("--shards", options.shards);
   app.add_option("--threads", options.threads, "of the guest");
   app.add_option("--io", options.io)->check(CLI::IsMember({"auto", "uring", "epoll"}));
+  app.add_option("--pages", options.pages, "of the guest's RAM")
+      ->check(CLI::IsMember({"huge", "small"}));
   app.add_flag("--pushed,!--no-pushed", options.pushed, "measure with the pusher at work, too");
   app.add_flag("--free", options.free, "the guest's thread may change its core; the floor's stays");
   app.add_option("--json", options.json_path);

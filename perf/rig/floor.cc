@@ -8,75 +8,149 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <thread>
 
 #include "engine/tcp/socket.h"
 #include "perf/rig/native_guest.h"
 #include "perf/rig/touch_plan.h"
 #include "uffd/attach.h"
+#include "uffd/guest_ram.h"
 
 namespace faultline::rig {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr int kGuestCpu = 0;
+constexpr int kOtherCpu = 1;
+
 uint32_t Since(Clock::time_point begin) {
   return static_cast<uint32_t>(
       std::min<int64_t>(Nanos(Clock::now() - begin).count(), int64_t{UINT32_MAX}));
 }
 
-/// Answers `count` faults: nothing but the two system calls.
-void HandleFaults(int uffd, uint32_t count) {
+/// Answers `count` faults: nothing but the two system calls, and between them `fetch` of the
+/// page's address.
+template <class Fetch>
+void HandleFaults(int uffd, uint32_t count, Fetch fetch) {
   for (uint32_t i = 0; i < count; ++i) {
     uffd_msg message;
     FAULTLINE_CHECK(::read(uffd, &message, sizeof message) == sizeof message);
     const uint64_t start = message.arg.pagefault.address & ~(kPageBytes - 1);
+    fetch(start);
     uffdio_continue answer{.range = {.start = start, .len = kPageBytes}, .mode = 0, .mapped = 0};
     FAULTLINE_CHECK(::ioctl(uffd, UFFDIO_CONTINUE, &answer) == 0);
   }
 }
 
-constexpr size_t kPingBytes = 16;
+/// A native guest whose faults come to a handler on the guest's core.
+class FaultingGuest {
+ public:
+  explicit FaultingGuest(uint32_t touches)
+      : touches_(touches),
+        // Each touch has to fault: the handler waits for all of them.
+        guest_({.bytes = std::max(uint64_t{64} << 20, touches * uint64_t{4096}),
+                .touches = touches,
+                .cpu = kGuestCpu,
+                .filled = true}),
+        vm_(guest_.Description()),
+        attached_(*AttachUserfault(*TargetProcess::Open(guest_.pid()))) {
+    const VmRegion& region = vm_.regions[0];
+    FAULTLINE_CHECK(
+        attached_.uffd.Register(region.base, region.shape.length, UffdMode::kMissingAndMinor)
+            .has_value());
+    FAULTLINE_CHECK(::fcntl(attached_.uffd.fd(), F_SETFL, 0) == 0);  // a read that waits
+  }
+  /// ns of each touch.
+  template <class Fetch>
+  std::vector<uint32_t> Run(Fetch fetch) {
+    std::thread handler([&] {
+      StayOnCpu(kGuestCpu);
+      HandleFaults(attached_.uffd.fd(), touches_, fetch);
+    });
+    guest_.Go();
+    handler.join();
+    guest_.AwaitFinished();
+    FAULTLINE_CHECK(guest_.wrong() == 0);
+    return guest_.Latencies();
+  }
+  [[nodiscard]] const VmDescription& vm() const { return vm_; }
+
+ private:
+  const uint32_t touches_;
+  NativeGuest guest_;
+  const VmDescription vm_;
+  AttachedUserfault attached_;
+};
+
+/// What is asked for: sixteen bytes, like the engine's.
+struct Ping {
+  uint64_t page;
+  uint64_t unused;
+};
 using Page = std::array<std::byte, kPageBytes>;
 
-void SendAll(int socket, const std::byte* bytes, size_t size) {
+void Send(int socket, const void* bytes, size_t size) {
   FAULTLINE_CHECK(::send(socket, bytes, size, MSG_NOSIGNAL) == static_cast<ssize_t>(size));
 }
 
 /// False: the peer has closed.
-bool ReceiveAll(int socket, std::byte* bytes, size_t size, bool spins) {
+bool Receive(int socket, void* bytes, size_t size, bool spins) {
   for (size_t have = 0; have < size;) {
-    const ssize_t got = ::recv(socket, bytes + have, size - have, spins ? MSG_DONTWAIT : 0);
+    const ssize_t got =
+        ::recv(socket, static_cast<char*>(bytes) + have, size - have, spins ? MSG_DONTWAIT : 0);
     if (got == 0) return false;
+    FAULTLINE_CHECK(got > 0 || errno == EAGAIN);
     if (got > 0) have += static_cast<size_t>(got);
   }
   return true;
 }
 
 void ServePings(const Endpoint& to, PingMode mode) {
-  StayOnCpu(mode == PingMode::kSameCore ? 0 : 1);
+  StayOnCpu(mode == PingMode::kSameCore ? kGuestCpu : kOtherCpu);
   const Connection connection = *Dial(to);
   static Page page;
   page.fill(std::byte{1});
-  std::array<std::byte, kPingBytes> ping;
+  Ping ping;
   const bool spins = mode == PingMode::kTwoCoresSpinning;
-  while (ReceiveAll(connection.socket.get(), ping.data(), ping.size(), spins)) {
-    SendAll(connection.socket.get(), page.data(), page.size());
+  while (Receive(connection.socket.get(), &ping, sizeof ping, spins)) {
+    const uint64_t word = WordOf(ping.page);
+    std::memcpy(page.data(), &word, sizeof word);
+    Send(connection.socket.get(), page.data(), page.size());
   }
 }
 
-std::vector<uint32_t> Ping(int socket, uint32_t count, PingMode mode) {
-  StayOnCpu(0);
+/// The far end of pings, a process of its own, and a connection to it.
+class PingServer {
+ public:
+  explicit PingServer(PingMode mode)
+      : spins_(mode == PingMode::kTwoCoresSpinning),
+        server_([this, mode] { ServePings(listener_.endpoint(), mode); }),
+        connection_(*listener_.Accept(std::chrono::seconds(5))) {}
+  void Fetch(uint64_t number, void* into) const {
+    const Ping ping{number, 0};
+    Send(connection_.socket.get(), &ping, sizeof ping);
+    FAULTLINE_CHECK(Receive(connection_.socket.get(), into, kPageBytes, spins_));
+  }
+
+ private:
+  const bool spins_;
+  Listener listener_ = *Listener::Create({"127.0.0.1", 0});
+  Child server_;
+  Connection connection_;
+};
+
+std::vector<uint32_t> TimePings(const PingServer& server, uint32_t count) {
+  StayOnCpu(kGuestCpu);
   static Page page;
-  std::array<std::byte, kPingBytes> ping{};
   std::vector<uint32_t> took;
   took.reserve(count);
   for (uint32_t i = 0; i < count; ++i) {
     const Clock::time_point begin = Clock::now();
-    SendAll(socket, ping.data(), ping.size());
-    FAULTLINE_CHECK(
-        ReceiveAll(socket, page.data(), page.size(), mode == PingMode::kTwoCoresSpinning));
+    server.Fetch(i, page.data());
     took.push_back(Since(begin));
   }
   return took;
@@ -84,26 +158,8 @@ std::vector<uint32_t> Ping(int socket, uint32_t count, PingMode mode) {
 
 }  // namespace
 
-std::vector<uint32_t> UserfaultRoundTrips(uint32_t touches, int cpu) {
-  // Each touch has to fault: the handler below waits for all of them.
-  const uint64_t bytes = std::max(uint64_t{64} << 20, touches * uint64_t{4096});
-  NativeGuest guest({.bytes = bytes, .touches = touches, .cpu = cpu, .filled = true});
-  const TargetProcess process = *TargetProcess::Open(guest.pid());
-  const AttachedUserfault attached = *AttachUserfault(process);
-  const VmRegion region = guest.Description().regions[0];
-  FAULTLINE_CHECK(
-      attached.uffd.Register(region.base, region.shape.length, UffdMode::kMissingAndMinor)
-          .has_value());
-  FAULTLINE_CHECK(::fcntl(attached.uffd.fd(), F_SETFL, 0) == 0);  // a read that waits
-  std::thread handler([&] {
-    StayOnCpu(cpu);
-    HandleFaults(attached.uffd.fd(), touches);
-  });
-  guest.Go();
-  handler.join();
-  guest.AwaitFinished();
-  FAULTLINE_CHECK(guest.wrong() == 0);
-  return guest.Latencies();
+std::vector<uint32_t> UserfaultRoundTrips(uint32_t touches) {
+  return FaultingGuest(touches).Run([](uint64_t) {});
 }
 
 std::string NameOf(PingMode mode) {
@@ -119,13 +175,23 @@ std::string NameOf(PingMode mode) {
 }
 
 std::vector<uint32_t> PingPongs(uint32_t count, PingMode mode) {
-  Listener listener = *Listener::Create({"127.0.0.1", 0});
-  const Endpoint endpoint = listener.endpoint();
-  Child server([&] { ServePings(endpoint, mode); });
-  const Connection connection = *listener.Accept(std::chrono::seconds(5));
+  const PingServer server(mode);
   std::vector<uint32_t> took;
-  std::thread([&] { took = Ping(connection.socket.get(), count, mode); }).join();
+  std::thread([&] { took = TimePings(server, count); }).join();
   return took;
+}
+
+std::vector<uint32_t> RawFetches(uint32_t touches, PingMode mode) {
+  FaultingGuest guest(touches);
+  const PingServer server(mode);
+  const Geometry geometry = *GeometryOf(guest.vm());
+  const GuestRam ram = *GuestRam::Open(geometry, guest.vm(), RamAccess::kReadWrite);
+  FAULTLINE_CHECK(ram.PopulateWrite({PageIndex(0), geometry.page_count()}).has_value());
+  const VmmAddr base = guest.vm().regions[0].base;
+  return guest.Run([&](uint64_t address) {
+    const PageIndex page((address - base.value()) / kPageBytes);
+    server.Fetch(page.value(), ram.window().BytesOf({page, PageCount(1)}).data());
+  });
 }
 
 }  // namespace faultline::rig

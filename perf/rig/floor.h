@@ -10,7 +10,7 @@ namespace faultline::rig {
 
 /// A guest thread touches pages that are in the page cache and not mapped (MINOR faults); a handler
 /// on the same core reads each message and answers with CONTINUE. ns per touch, seen by the guest.
-std::vector<uint32_t> UserfaultRoundTrips(uint32_t touches, int cpu);
+std::vector<uint32_t> UserfaultRoundTrips(uint32_t touches);
 
 /// 16 bytes to another process over loopback TCP, a page back.
 enum class PingMode { kSameCore, kTwoCores, kTwoCoresSpinning };
@@ -18,5 +18,9 @@ inline constexpr PingMode kPingModes[] = {PingMode::kSameCore, PingMode::kTwoCor
                                           PingMode::kTwoCoresSpinning};
 std::string NameOf(PingMode mode);
 std::vector<uint32_t> PingPongs(uint32_t count, PingMode mode);
+
+/// Both in one loop, the least that any engine does: the handler reads a message, has the page sent
+/// and received into memory that is there already, and answers with CONTINUE. ns per touch.
+std::vector<uint32_t> RawFetches(uint32_t touches, PingMode mode);
 
 }  // namespace faultline::rig

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <thread>
 
+#include "perf/rig/huge_tmpfs.h"
 #include "perf/rig/touch_plan.h"
 
 namespace faultline::rig {
@@ -31,8 +32,9 @@ uint64_t NowNs() {
 
 }  // namespace
 
-UniqueFd MakeRamFile(uint64_t bytes, bool filled) {
-  UniqueFd file(::memfd_create("faultline-rig", MFD_CLOEXEC));
+UniqueFd MakeRamFile(uint64_t bytes, bool filled, bool huge) {
+  UniqueFd file =
+      huge ? HugeTmpfs::Get().NewFile() : UniqueFd(::memfd_create("faultline-rig", MFD_CLOEXEC));
   FAULTLINE_CHECK(file.valid() && ::ftruncate(file.get(), static_cast<off_t>(bytes)) == 0);
   std::vector<uint64_t> page(kPageBytes / sizeof(uint64_t), 0x5A5A);
   for (uint64_t number = 0; filled && number < bytes / kPageBytes; ++number) {
@@ -56,7 +58,7 @@ VmDescription DescribeGuest(int pid, uint64_t bytes, const std::vector<void*>& b
 
 NativeGuest::NativeGuest(const GuestPlan& plan) : plan_(plan), latencies_(plan.touches) {
   for (const uint64_t size : RegionSizes(plan.bytes)) {
-    files_.push_back(MakeRamFile(size, plan.filled));
+    files_.push_back(MakeRamFile(size, plan.filled, plan.huge));
     bases_.push_back(MapFile(files_.back().get(), size));
   }
   process_ = std::make_unique<Child>([this] { Run(); });

@@ -21,10 +21,11 @@ struct GuestPlan {
   uint64_t seed = 1;
   std::optional<int> cpu{};  ///< all threads stay there
   bool filled = false;       ///< the files hold every page from the start
+  bool huge = false;         ///< the files lie on a tmpfs that gives huge pages
 };
 
-/// A file of shared memory; `filled`: every page has memory and its word.
-UniqueFd MakeRamFile(uint64_t bytes, bool filled);
+/// A file of shared memory; `filled`: every page has memory and its word. `huge`: huge_tmpfs.h.
+UniqueFd MakeRamFile(uint64_t bytes, bool filled, bool huge = false);
 
 /// The regions of a guest, in the engine's words. `bases`: where they are mapped.
 VmDescription DescribeGuest(int pid, uint64_t bytes, const std::vector<void*>& bases);

@@ -143,6 +143,14 @@ class Destination {
   LaneAcceptor acceptor_;
 };
 
+/// As the engine does before the switch, where memory comes in huge pages.
+void PutMemoryAhead(const NativeGuest& guest, DestinationPages& pages) {
+  const Geometry geometry = Require(GeometryOf(guest.Description()));
+  std::vector<PageRun> runs;
+  for (size_t i = 0; i < geometry.region_count(); ++i) runs.push_back(geometry.pages_of(i));
+  FAULTLINE_CHECK(pages.Expect(runs, [] { return Status(); }).has_value());
+}
+
 }  // namespace
 
 SourceRam::SourceRam(uint64_t guest_bytes)
@@ -158,6 +166,7 @@ MoveResult MoveNativeGuest(const SourceRam& ram, const MovePlan& plan) {
   {
     Destination destination(guest, plan, std::move(listener));
     source.AwaitOpen();
+    if (plan.guest.huge) PutMemoryAhead(guest, destination.pages());
     const double cpu_before = OwnCpuSeconds();
     const Nanos start = clock.Now();
     destination.pages().Open();

@@ -88,8 +88,6 @@ TEST_P(PageLane, SinglePagesGoAndComeOneByOne) {
   EXPECT_EQ(WrongPages(lane, guest_->ram()), 0U);
 }
 
-/// Sends a signal to one thread, again and again, until destroyed. Its handler does nothing, and
-/// without SA_RESTART every call that waits is interrupted: sends end in the middle.
 TEST_P(PageLane, WhatWasSentAtOnceIsNotSentAgain) {
   DestinationLane lane = Serve(SmallGeometry(), Seed());
   const uint64_t pages = SmallGeometry().page_count().value();
@@ -106,6 +104,8 @@ TEST_P(PageLane, WhatWasSentAtOnceIsNotSentAgain) {
   EXPECT_EQ(server_->stats().requests, pages);
 }
 
+/// Sends a signal to one thread, again and again, until destroyed. Its handler does nothing, and
+/// without SA_RESTART every call that waits is interrupted: sends end in the middle.
 class SignalStorm {
  public:
   explicit SignalStorm(pthread_t target) {
