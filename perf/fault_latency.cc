@@ -1,11 +1,11 @@
 // How long a guest's thread waits for a page: a native guest, the real engine, TCP over loopback,
 // against the floor of the same minute.
 //
-//   floor   a userfaultfd round trip and a 16 B → 4 KiB ping-pong, one after the other: every
-//           sample of one with a sample of the other, the ping-pong in its fastest mode
+//   floor     a userfaultfd round trip and a 16 B → 4 KiB ping-pong, one after the other: every
+//             sample of one with a sample of the other, the ping-pong in its fastest mode
 //   raw both  the same two in one loop, in each of the modes: what any engine of that mode costs
-//   idle    demand fetches alone
-//   pushed  with the pusher at full rate beside them; touches under 5 µs found their page there
+//   idle      demand fetches alone
+//   pushed    with the pusher at full rate beside them; touches under 5 µs found their page there
 //
 // The guest's RAM lies on a tmpfs with huge pages, as the README advises, put ahead of need as the
 // engine does, or in small pages, and what the engine takes has been warmed (warm_memory.h): the
@@ -41,8 +41,6 @@ struct Options {
   std::string json_path;
 };
 
-/// Where the guest's thread stays, in the floor as in the engine's turn.
-constexpr int kCpu = 0;
 constexpr uint32_t kWaitedNs = 5'000;
 
 struct Repetition {
@@ -74,12 +72,13 @@ void MeasureFloor(const Options& options, Repetition& into) {
 
 MoveResult Move(const Options& options, const SourceRam& ram, uint32_t streams, uint64_t seed) {
   MovePlan plan;
-  plan.guest = {.bytes = options.guest_mib << 20,
-                .threads = options.threads,
-                .touches = streams == 0 ? options.touches : (options.guest_mib << 20) / 4096,
-                .seed = seed,
-                .cpu = options.free || options.threads > 1 ? std::nullopt : std::optional(kCpu),
-                .huge = options.pages == "huge"};
+  plan.guest = {
+      .bytes = options.guest_mib << 20,
+      .threads = options.threads,
+      .touches = streams == 0 ? options.touches : (options.guest_mib << 20) / 4096,
+      .seed = seed,
+      .cpu = options.free || options.threads > 1 ? std::nullopt : std::optional(kGuestCpu),
+      .huge = options.pages == "huge"};
   plan.shards = options.shards;
   plan.bulk_streams = streams;
   plan.io = options.io == "uring"   ? IoPreference::kUring

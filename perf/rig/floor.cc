@@ -24,7 +24,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kGuestCpu = 0;
 constexpr int kOtherCpu = 1;
 
 uint32_t Since(Clock::time_point begin) {

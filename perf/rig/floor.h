@@ -8,6 +8,9 @@
 
 namespace faultline::rig {
 
+/// Where the guest's thread stays, and the handler with it.
+inline constexpr int kGuestCpu = 0;
+
 /// A guest thread touches pages that are in the page cache and not mapped (MINOR faults); a handler
 /// on the same core reads each message and answers with CONTINUE. ns per touch, seen by the guest.
 std::vector<uint32_t> UserfaultRoundTrips(uint32_t touches);

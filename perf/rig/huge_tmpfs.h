@@ -1,48 +1,30 @@
-// A tmpfs that gives huge pages, as the README advises for guest RAM, seen by this process and its
-// children only.
+// A file on a tmpfs that gives huge pages, as the README advises for guest RAM.
 #pragma once
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <string>
 
-#include "engine/core/check.h"
 #include "uffd/unique_fd.h"
 
 namespace faultline::rig {
 
-/// One of this process. REQUIRES: root; the process has one thread.
-class HugeTmpfs {
- public:
-  static const HugeTmpfs& Get() {
-    static const HugeTmpfs mounted;
-    return mounted;
+/// A file without a name on a tmpfs of its own, mounted with `option` ("huge=always", say); not
+/// valid where that cannot be mounted. The mount outlives its name: it goes when the file is
+/// closed. Needs root.
+inline UniqueFd MakeHugeTmpfsFile(const char* option) {
+  std::string directory = "/tmp/faultline-huge-XXXXXX";
+  if (::mkdtemp(directory.data()) == nullptr) return {};
+  UniqueFd file;
+  if (::mount("faultline", directory.c_str(), "tmpfs", 0, option) == 0) {
+    file.Reset(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    ::umount2(directory.c_str(), MNT_DETACH);
   }
-  HugeTmpfs(const HugeTmpfs&) = delete;
-  HugeTmpfs& operator=(const HugeTmpfs&) = delete;
-  ~HugeTmpfs() {
-    ::umount2(path_.c_str(), MNT_DETACH);
-    ::rmdir(path_.c_str());
-  }
-  /// A file without a name.
-  [[nodiscard]] UniqueFd NewFile() const {
-    return UniqueFd(::open(path_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  }
-
- private:
-  HugeTmpfs() : path_(std::filesystem::temp_directory_path() / "faultline-huge-XXXXXX") {
-    FAULTLINE_CHECK(::mkdtemp(path_.data()) != nullptr);
-    FAULTLINE_CHECK(::unshare(CLONE_NEWNS) == 0);
-    FAULTLINE_CHECK(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
-    FAULTLINE_CHECK(::mount("faultline", path_.c_str(), "tmpfs", 0, "huge=within_size") == 0);
-  }
-
-  std::string path_;
-};
+  ::rmdir(directory.c_str());
+  return file;
+}
 
 }  // namespace faultline::rig

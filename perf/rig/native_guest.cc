@@ -33,8 +33,8 @@ uint64_t NowNs() {
 }  // namespace
 
 UniqueFd MakeRamFile(uint64_t bytes, bool filled, bool huge) {
-  UniqueFd file =
-      huge ? HugeTmpfs::Get().NewFile() : UniqueFd(::memfd_create("faultline-rig", MFD_CLOEXEC));
+  UniqueFd file = huge ? MakeHugeTmpfsFile("huge=within_size")
+                       : UniqueFd(::memfd_create("faultline-rig", MFD_CLOEXEC));
   FAULTLINE_CHECK(file.valid() && ::ftruncate(file.get(), static_cast<off_t>(bytes)) == 0);
   std::vector<uint64_t> page(kPageBytes / sizeof(uint64_t), 0x5A5A);
   for (uint64_t number = 0; filled && number < bytes / kPageBytes; ++number) {

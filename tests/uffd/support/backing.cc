@@ -4,7 +4,6 @@
 #include <linux/memfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "perf/rig/huge_tmpfs.h"
 #include "tests/uffd/support/require.h"
 #include "tests/uffd/support/victim.h"
 #include "uffd/system_error.h"
@@ -41,19 +41,6 @@ bool LockInTurn(int setting) {
                     std::chrono::seconds(60));
 }
 
-/// The mount outlives its name: it goes when the last file of it is closed.
-UniqueFd MakeHugeTmpfsFile() {
-  std::string directory = "/tmp/faultline-test-XXXXXX";
-  if (::mkdtemp(directory.data()) == nullptr) return {};
-  UniqueFd fd;
-  if (::mount("faultline-test", directory.c_str(), "tmpfs", 0, "huge=always") == 0) {
-    fd.Reset(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    ::umount2(directory.c_str(), MNT_DETACH);
-  }
-  ::rmdir(directory.c_str());
-  return fd;
-}
-
 }  // namespace
 
 std::string NameOf(BackingKind kind) {
@@ -77,7 +64,9 @@ std::string WhyUnavailable(BackingKind kind) {
     case BackingKind::kTmpfs:
       return "";
     case BackingKind::kHugeTmpfs:
-      return MakeHugeTmpfsFile().valid() ? "" : "cannot mount a tmpfs with huge=always";
+      return rig::MakeHugeTmpfsFile("huge=always").valid()
+                 ? ""
+                 : "cannot mount a tmpfs with huge=always";
     case BackingKind::kHugetlbfs: {
       const HugePagePool pool(1);
       return pool.filled() ? ""
@@ -108,7 +97,7 @@ UniqueFd MakeBackingFile(BackingKind kind, ByteCount length) {
       fd.Reset(::memfd_create("faultline-test", MFD_CLOEXEC));
       break;
     case BackingKind::kHugeTmpfs:
-      fd = MakeHugeTmpfsFile();
+      fd = rig::MakeHugeTmpfsFile("huge=always");
       break;
     case BackingKind::kHugetlbfs:
       fd.Reset(::memfd_create("faultline-test", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB));
