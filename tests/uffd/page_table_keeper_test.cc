@@ -36,7 +36,7 @@ class Passing {
   [[nodiscard]] const GuestRam& ram() const { return ram_; }
   /// True if the alias shows what the file holds. Not instrumented: a race detector's shadow of the
   /// alias has page tables of its own, many times as many.
-  __attribute__((no_sanitize("thread"))) [[nodiscard]] bool Touch(uint64_t index) const {
+  [[nodiscard]] __attribute__((no_sanitize("thread"))) bool Touch(uint64_t index) const {
     return *static_cast<const volatile std::byte*>(ram_.window().BytesOf(Page(index)).data()) ==
            std::byte(7);
   }
