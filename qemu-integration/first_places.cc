@@ -4,6 +4,7 @@
 #include <span>
 
 #include "qemu-integration/guest_page_tables.h"
+#include "qemu-integration/kernel_image.h"
 
 namespace faultline {
 namespace {
@@ -13,6 +14,8 @@ constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kOwnDataBytes = uint64_t{256} << 10;
 /// Upwards from the stack pointer: who called.
 constexpr uint64_t kStackPages = 4;
+/// A PC's shadow of option ROMs: QEMU's kvmvapic looks there when it is loaded.
+constexpr GuestRange kOptionRoms{GuestAddr(0xc'0000), ByteCount(0x8000)};
 /// Processors whose surroundings are looked at; page tables are shared by all.
 constexpr size_t kSurroundingsMax = 64;
 
@@ -38,14 +41,29 @@ class Finder {
     AddOwnData(cpu);
   }
 
-  std::vector<RamPlace> Take() {
+  /// All processors run the same kernel: the first that shows it does. False: this one does not.
+  bool LookForKernel(const VcpuRegisters& cpu) {
+    const std::vector<GuestRange> image = FindKernelImage(cpu, tables_);
+    for (const GuestRange& range : image) AddLasting(range);
+    return !image.empty();
+  }
+
+  void AddFirmware() { AddLasting(kOptionRoms); }
+
+  FirstPlaces Take() {
     for (const GuestAddr table : tables_.tables()) Add(table);
     return std::move(found_);
   }
 
  private:
+  void AddLasting(const GuestRange& range) {
+    for (ByteCount offset; offset < range.length; offset += ByteCount(kPageBytes)) {
+      const auto place = layout_.PlaceOf(range.start + offset);
+      if (place) found_.lasting.push_back(*place);
+    }
+  }
   void Add(GuestAddr address) {
-    if (const auto place = layout_.PlaceOf(address)) found_.push_back(*place);
+    if (const auto place = layout_.PlaceOf(address)) found_.changing.push_back(*place);
   }
   void AddVirtual(const VcpuRegisters& cpu, uint64_t address) {
     if (address == 0) return;
@@ -62,16 +80,20 @@ class Finder {
 
   const GuestLayout& layout_;
   GuestPageTables tables_;
-  std::vector<RamPlace> found_;
+  FirstPlaces found_;
 };
 
 }  // namespace
 
-std::vector<RamPlace> FindFirstPlaces(const std::vector<VcpuRegisters>& cpus,
-                                      const GuestLayout& layout, const ReadRam& read) {
+FirstPlaces FindFirstPlaces(const std::vector<VcpuRegisters>& cpus, const GuestLayout& layout,
+                            const ReadRam& read) {
   Finder finder(layout, read);
   for (const VcpuRegisters& cpu : cpus) finder.Walk(cpu);
   for (size_t i = 0; i < cpus.size() && i < kSurroundingsMax; ++i) finder.LookAround(cpus[i]);
+  finder.AddFirmware();
+  for (const VcpuRegisters& cpu : cpus) {
+    if (finder.LookForKernel(cpu)) break;
+  }
   return finder.Take();
 }
 

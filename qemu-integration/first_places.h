@@ -2,9 +2,8 @@
 // their registers and page tables while the guest still runs at the source.
 //
 // Each such page would be a fault of its own, one after the other: a processor walks its page
-// tables level by level, then takes an interrupt through descriptors and stacks. The kernel's code
-// is left out: 14 MiB of it before `cont` made the blackout longer, on two cores, by as much as it
-// saved.
+// tables level by level, then takes an interrupt through descriptors and stacks into its kernel's
+// code. Which of the kernel's pages it will be is not known; so all of them.
 #pragma once
 
 #include <vector>
@@ -15,8 +14,8 @@
 
 namespace faultline {
 
-/// Bounded by GuestPageTables' limits and some pages for each processor.
-std::vector<RamPlace> FindFirstPlaces(const std::vector<VcpuRegisters>& cpus,
-                                      const GuestLayout& layout, const ReadRam& read);
+/// Bounded by the limits of GuestPageTables and FindKernelImage, and some pages for each processor.
+FirstPlaces FindFirstPlaces(const std::vector<VcpuRegisters>& cpus, const GuestLayout& layout,
+                            const ReadRam& read);
 
 }  // namespace faultline

@@ -4,8 +4,10 @@ namespace faultline {
 namespace {
 
 constexpr uint64_t kPresent = uint64_t{1} << 0;
+constexpr uint64_t kWritable = uint64_t{1} << 1;
 constexpr uint64_t kAccessed = uint64_t{1} << 5;
 constexpr uint64_t kLarge = uint64_t{1} << 7;
+constexpr uint64_t kNoExecute = uint64_t{1} << 63;
 constexpr uint64_t kAddressMask = 0x000f'ffff'ffff'f000;
 constexpr uint64_t kPageBytes = 4096;
 
@@ -49,20 +51,40 @@ void GuestPageTables::List(GuestAddr table, std::vector<GuestAddr>& fresh) {
   fresh.push_back(table);
 }
 
-std::optional<GuestAddr> GuestPageTables::Translate(const VcpuRegisters& cpu, uint64_t address) {
+std::optional<uint64_t> GuestPageTables::EntryOf(GuestAddr table, int level, uint64_t address) {
+  Remembered& last = last_[static_cast<size_t>(level - 1)];
+  if (last.at != table) {
+    last.at.reset();
+    if (!read_(table, last.entries)) return std::nullopt;
+    last.at = table;
+  }
+  return last.entries[IndexAt(address, level)];
+}
+
+std::optional<GuestPageTables::Mapping> GuestPageTables::MappingOf(const VcpuRegisters& cpu,
+                                                                   uint64_t address) {
   GuestAddr at(cpu.page_table_root);
-  Table table;
+  Mapping mapping;
+  mapping.writable = mapping.executable = true;
   for (int level = LevelsOf(cpu); level >= 1; --level) {
-    if (!read_(at, table)) return std::nullopt;
-    const uint64_t entry = table[IndexAt(address, level)];
-    if ((entry & kPresent) == 0) return std::nullopt;
-    const uint64_t base = entry & kAddressMask;
-    if (IsLeaf(entry, level)) {
-      return GuestAddr(base / BytesAt(level) * BytesAt(level) + address % BytesAt(level));
-    }
-    at = GuestAddr(base);
+    const std::optional<uint64_t> entry = EntryOf(at, level, address);
+    if (!entry || (*entry & kPresent) == 0) return std::nullopt;
+    mapping.writable = mapping.writable && (*entry & kWritable) != 0;
+    mapping.executable = mapping.executable && (*entry & kNoExecute) == 0;
+    at = GuestAddr(*entry & kAddressMask);
+    if (!IsLeaf(*entry, level)) continue;
+    mapping.bytes = BytesAt(level);
+    mapping.address = address / mapping.bytes * mapping.bytes;
+    mapping.place = GuestAddr(at.value() / mapping.bytes * mapping.bytes);
+    return mapping;
   }
   return std::nullopt;
+}
+
+std::optional<GuestAddr> GuestPageTables::Translate(const VcpuRegisters& cpu, uint64_t address) {
+  const std::optional<Mapping> mapping = MappingOf(cpu, address);
+  if (!mapping) return std::nullopt;
+  return mapping->place + ByteCount(address - mapping->address);
 }
 
 }  // namespace faultline

@@ -27,13 +27,26 @@ class GuestPageTables {
   /// Reads the table at an address; false: it is not in guest RAM.
   using ReadTable = std::function<bool(GuestAddr, Table&)>;
 
+  /// What one entry of the last level maps.
+  struct Mapping {
+    uint64_t address = 0;  ///< virtual, of its first byte
+    uint64_t bytes = 0;
+    GuestAddr place;
+    bool writable = false;
+    bool executable = false;
+  };
+
   explicit GuestPageTables(ReadTable read) : read_(std::move(read)) {}
 
   /// Lists the tables that the processor uses, the upper levels first; what is listed already is
   /// not walked again.
   void Walk(const VcpuRegisters& cpu);
+  /// What a virtual address is part of.
+  [[nodiscard]] std::optional<Mapping> MappingOf(const VcpuRegisters& cpu, uint64_t address);
   /// Where a virtual address leads.
   [[nodiscard]] std::optional<GuestAddr> Translate(const VcpuRegisters& cpu, uint64_t address);
+  /// Reads the page at an address as a table, also one that is not a page table.
+  bool Read(GuestAddr table, Table& out) const { return read_(table, out); }
 
   /// Pages that are page tables in use.
   [[nodiscard]] const std::vector<GuestAddr>& tables() const { return tables_; }
@@ -42,8 +55,16 @@ class GuestPageTables {
   /// The tables that `above`, of `level`, lead to.
   std::vector<GuestAddr> WalkLevel(const std::vector<GuestAddr>& above, int level);
   void List(GuestAddr table, std::vector<GuestAddr>& fresh);
+  std::optional<uint64_t> EntryOf(GuestAddr table, int level, uint64_t address);
+
+  static constexpr size_t kLevels = 5;
+  struct Remembered {
+    std::optional<GuestAddr> at;
+    Table entries;
+  };
 
   ReadTable read_;
+  std::array<Remembered, kLevels> last_;  ///< of each level: neighbours share them
   std::unordered_set<uint64_t> known_;
   std::vector<GuestAddr> tables_;
 };

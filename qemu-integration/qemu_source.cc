@@ -48,7 +48,7 @@ Result<std::unique_ptr<QemuSource>> QemuSource::Attach(const QemuTarget& target)
       new QemuSource(std::move(qmp), std::move(facts), std::move(findings)));
 }
 
-std::vector<RamPlace> QemuSource::LookForFirstPlaces(const ReadRam& read) {
+FirstPlaces QemuSource::LookForFirstPlaces(const ReadRam& read) {
   const Result<std::string> memory = qmp_->Human("info mtree -f");
   const Result<std::string> registers = qmp_->Human("info registers -a");
   if (!memory || !registers) return {};

@@ -36,7 +36,7 @@ class QemuSource final : public SourceVm {
   static Result<std::unique_ptr<QemuSource>> Attach(const QemuTarget& target);
 
   [[nodiscard]] const VmDescription& description() const override { return description_; }
-  std::vector<RamPlace> LookForFirstPlaces(const ReadRam& read) override;
+  FirstPlaces LookForFirstPlaces(const ReadRam& read) override;
   Status StartDeviceState(int stream_fd) override;
   Status WaitStopped(Nanos timeout) override;
   Status ContinueDeviceState() override;

@@ -81,6 +81,10 @@ Status DestinationSession::ActOn(const Frame& frame) {
       return TakeExtents(frame);
     case kFirstPages:
       return TakeFirstPages(frame);
+    case kEarlyPages:
+      return TakeEarlyPages(frame);
+    case kUnchanged:
+      return TakeUnchanged(frame);
     case kDeviceState:
       return TakeDeviceState(frame);
     case kStopped:
@@ -128,6 +132,24 @@ Status DestinationSession::TakeFirstPages(const Frame& frame) {
   return {};
 }
 
+/// Only while the source's guest runs: no lane is open, so nobody fetches these pages.
+Status DestinationSession::TakeEarlyPages(const Frame& frame) {
+  if (phase() == DestinationPhase::kFailed) return {};
+  if (!AreAttached() || phase() != DestinationPhase::kPreparing) return NotNow(frame.type);
+  FAULTLINE_ASSIGN(const wire::EarlyPages early,
+                   wire::DecodeEarlyPages(frame.body, pages_->geometry()));
+  pages_->LandEarly(early.run, early.bytes);
+  return {};
+}
+
+/// Only once the source's guest is stopped: before, no page of it is what it will be.
+Status DestinationSession::TakeUnchanged(const Frame& frame) {
+  if (!AreAttached() || !pages_->is_open()) return NotNow(frame.type);
+  FAULTLINE_ASSIGN(auto runs, wire::DecodeRuns(frame.body, pages_->geometry()));
+  maps_->AddUnchanged(std::move(runs));
+  return {};
+}
+
 Status DestinationSession::TakeDeviceState(const Frame& frame) {
   if (!device_stream_.opened()) return NotNow(frame.type);
   if (phase() == DestinationPhase::kPreparing) Advance(DestinationEvent::kDeviceState);
@@ -148,7 +170,7 @@ Status DestinationSession::TakeStopped() {
 Status DestinationSession::TakeHoles(const Frame& frame) {
   if (!AreAttached()) return NotNow(frame.type);
   FAULTLINE_ASSIGN(auto runs, wire::DecodeRuns(frame.body, pages_->geometry()));
-  sweep_->Add(std::move(runs));
+  maps_->AddHoles(std::move(runs));
   return {};
 }
 

@@ -13,7 +13,7 @@ namespace {
 /// Pushers sleep.
 constexpr Nanos kUrgentSpin = std::chrono::microseconds(20);
 
-constexpr int kSweepRetriesMax = 20'000;  ///< a second's worth
+constexpr int kRetriesMax = 20'000;  ///< a second's worth
 
 VmmMap MapOf(const Geometry& geometry, const VmDescription& vm) {
   std::vector<VmmAddr> bases;
@@ -29,6 +29,15 @@ std::vector<std::unique_ptr<UffdPlacer>> PlacersOf(const Attachment& attachment,
     placers.push_back(std::make_unique<UffdPlacer>(attachment.uffd(shard), map, ram));
   }
   return placers;
+}
+
+/// What a REMOVE event stood in the way of; the fault thread reads it in no time.
+template <class Landing>
+void WorkOff(Landing& landing) {
+  for (int i = 0; landing.has_retries() && i < kRetriesMax; ++i) {
+    std::this_thread::sleep_for(faultline::Landing::kRetryPause);
+    landing.Retry();
+  }
 }
 
 }  // namespace
@@ -64,7 +73,10 @@ DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, Gue
       order_(*geometry_),
       leading_(*geometry_, order_),
       memory_ahead_(ram_, push_pause_, clock_),
-      sweep_(PartsFor(sweep_metrics_)) {}
+      sweep_(PartsFor(sweep_metrics_)),
+      early_(PartsFor(early_metrics_), [this](PageRun run, std::span<const std::byte> bytes) {
+        return ram_.Write(run, bytes);
+      }) {}
 
 DestinationPages::~DestinationPages() { StopThreads(); }
 
@@ -189,6 +201,11 @@ void DestinationPages::Open() {
   for (KeptLane& lane : kept) GiveLane(lane.kind, lane.stream, std::move(lane.socket));
 }
 
+bool DestinationPages::is_open() {
+  const std::lock_guard lock(mutex_);
+  return open_;
+}
+
 Status DestinationPages::Expect(std::span<const PageRun> runs,
                                 const std::function<Status()>& on_piece) {
   FAULTLINE_TRY(ram_.CheckRoom(runs));
@@ -220,11 +237,17 @@ Status DestinationPages::Populate(PageRun rest, const std::function<Status()>& o
 
 void DestinationPages::SweepHoles(PageRun run) {
   sweep_.SweepHoles(run);
-  // What a REMOVE event stood in the way of; the fault thread reads it in no time.
-  for (int i = 0; sweep_.has_retries() && i < kSweepRetriesMax; ++i) {
-    std::this_thread::sleep_for(Landing::kRetryPause);
-    sweep_.Retry();
-  }
+  WorkOff(sweep_);
+}
+
+void DestinationPages::LandEarly(PageRun run, std::span<const std::byte> bytes) {
+  early_bytes_.fetch_add(bytes.size(), std::memory_order_relaxed);
+  early_.Land(run, bytes);
+}
+
+void DestinationPages::KeepEarly(PageRun run) {
+  early_.Keep(run);
+  WorkOff(early_);
 }
 
 bool DestinationPages::guest_gone() const {
@@ -240,6 +263,7 @@ wire::ProgressBody DestinationPages::progress() const {
   }
   uint64_t placed = 0;
   for (const auto& metrics : metrics_) placed += metrics->landing.data_bytes.value();
+  placed += early_metrics_.landing.data_bytes.value();
   const auto nanos = [](Nanos value) { return static_cast<uint64_t>(value.count()); };
   return {.missing_pages = ledger_.missing().value(),
           .total_pages = ledger_.page_count().value(),
@@ -254,6 +278,12 @@ Status DestinationPages::Detach() {
   for (const auto& thread : fault_threads_) thread->ExpectEnd();
   for (const auto& thread : push_threads_) thread->ExpectEnd();
   return attachment_.Detach(map_, shards_);
+}
+
+Status DestinationPages::EmptyRam() const {
+  FAULTLINE_ASSIGN(const std::vector<PageRun> ours, ram_.DataRuns());
+  for (const PageRun& run : ours) ram_.FileOf(run).Empty(ram_.ExtentOf(run));
+  return {};
 }
 
 void DestinationPages::StopThreads() {
@@ -290,6 +320,9 @@ SummaryJson DestinationPages::Summary(DestinationNumbers numbers) const {
     numbers.wire_bytes += thread->wire_bytes();
     numbers.retries += thread->lanes_lost();
   }
+  numbers.early_pages = early_metrics_.landing.data_pages.value();
+  numbers.data_bytes += ByteCount(early_metrics_.landing.data_bytes.value());
+  numbers.wire_bytes += ByteCount(early_bytes_.load(std::memory_order_relaxed));
   numbers.hole_pages = sweep_metrics_.landing.zero_pages.value();
   numbers.reading = Reading();
   return DestinationPart(numbers, all);

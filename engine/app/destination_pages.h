@@ -24,6 +24,7 @@
 #include "engine/app/read_lanes.h"
 #include "engine/app/summary.h"
 #include "engine/core/bulk_window.h"
+#include "engine/core/early_landing.h"
 #include "engine/core/fault_loop.h"
 #include "engine/core/pusher.h"
 #include "engine/core/shard_map.h"
@@ -53,7 +54,7 @@ struct PageLimits {
 class DestinationPages {
  public:
   static constexpr ByteCount kPopulatePiece{64 * 1024 * 1024};
-  static constexpr Nanos kFirstInstants = std::chrono::milliseconds(20);
+  static constexpr Nanos kFirstInstants = std::chrono::milliseconds(50);
 
   /// Attaches to the VMM and starts the threads. `vm` and `unprivileged` are used here only.
   static Result<std::unique_ptr<DestinationPages>> Create(
@@ -67,10 +68,15 @@ class DestinationPages {
   void PutFirst(std::span<const PageRun> runs) { leading_.Put(runs); }
   /// The source's guest is stopped: lanes may fetch.
   void Open();
+  [[nodiscard]] bool is_open();
   /// The guest's devices are about to be loaded, or the guest to run: the pushers pause.
   void MakeWay() { push_pause_.Until(clock_.Now() + kFirstInstants); }
   /// The blackout ends: its pause begins anew, and afterwards memory is registered again.
   void GuestRuns();
+  /// Bytes from before the source's stop (early_landing.h). One thread, before Open().
+  void LandEarly(PageRun run, std::span<const std::byte> bytes);
+  /// The source, stopped, vouches for what has landed early in `run`. The thread of SweepHoles.
+  void KeepEarly(PageRun run);
   /// The source has nothing in `run`: it is never asked for. One thread.
   void SweepHoles(PageRun run);
   /// What the source has: there must be room for it, it is pushed first, and memory for it that
@@ -95,6 +101,9 @@ class DestinationPages {
   /// page is woken. The threads may still run. REQUIRES: missing() is zero, or no device state was
   /// loaded. One thread.
   Status Detach();
+  /// Guest RAM is as empty as it was found: this VMM can wait for another source. REQUIRES: Detach,
+  /// StopThreads, and no device state was loaded.
+  [[nodiscard]] Status EmptyRam() const;
   /// Ends the threads and their lanes. Without Detach, QEMU's userfaultfd stays registered: a guest
   /// with missing pages then waits for ever and never reads wrong bytes. One thread.
   void StopThreads();
@@ -149,6 +158,9 @@ class DestinationPages {
   std::vector<std::unique_ptr<ThreadMetrics>> metrics_;  ///< fault threads', then push threads'
   ThreadMetrics sweep_metrics_;
   Landing sweep_;
+  ThreadMetrics early_metrics_;
+  EarlyLanding early_;
+  std::atomic<uint64_t> early_bytes_{0};  ///< that have crossed the wire
   std::vector<std::unique_ptr<CoreFollower>> followers_;   ///< one for each shard
   std::vector<std::unique_ptr<UffdFaultSource>> sources_;  ///< one for each shard
   std::unique_ptr<ReadLanes> reads_;         ///< outlives the lanes, which work with its memory

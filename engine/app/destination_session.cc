@@ -21,7 +21,15 @@ constexpr Nanos kLoadTimeout = seconds(120);  ///< from Prepared to devices load
 constexpr Nanos kGoPatience = minutes(10);    ///< how long a loaded guest waits for Go
 constexpr Nanos kFarewellPatience = seconds(10);
 constexpr Nanos kProgressPeriod = milliseconds(100);
-constexpr Nanos kPagesPoll = milliseconds(1);
+constexpr Nanos kPagesPollMin = milliseconds(1);
+constexpr Nanos kPagesPollMax = milliseconds(10);
+
+/// Sooner than it takes to copy what is missing nobody needs to look.
+Nanos PagesPoll(PageCount missing) {
+  constexpr Nanos kCopyOfAPage{250};
+  const Nanos copied = static_cast<Nanos::rep>(missing.value()) * kCopyOfAPage;
+  return std::clamp(copied, kPagesPollMin, kPagesPollMax);
+}
 
 double MillisSince(Nanos start, const Clock& clock) {
   return std::chrono::duration<double, std::milli>(clock.Now() - start).count();
@@ -131,7 +139,7 @@ Status DestinationSession::AttachPages() {
   FAULTLINE_ASSIGN(auto pages,
                    DestinationPages::Create(vm_.description(), unprivileged, hello_->geometry,
                                             options_.common.state_dir, limits));
-  sweep_ = std::make_unique<HoleSweep>(*pages);
+  maps_ = std::make_unique<FinalMaps>(*pages);
   numbers_.attach_ms = MillisSince(start, clock_);
   {
     const std::lock_guard lock(mutex_);
@@ -240,7 +248,7 @@ Status DestinationSession::AwaitPages() {
                    pages_->missing().value());
     }
     ReportProgress();
-    std::this_thread::sleep_for(kPagesPoll);
+    std::this_thread::sleep_for(PagesPoll(pages_->missing()));
   }
   return {};
 }
@@ -295,12 +303,12 @@ ExitCode DestinationSession::GiveUp(const Error& error) {
   Advance(DestinationEvent::kFailure);
   acceptor_->Stop();
   device_stream_.Stop();
-  if (sweep_) sweep_->Stop();
+  if (maps_) maps_->Stop();
   if (pages_) pages_->StopThreads();
   if (pages_ && fresh) {
-    if (const Status done = pages_->Detach(); !done.has_value()) {
-      spdlog::warn("{}", done.error().message);
-    }
+    Status left = pages_->Detach();
+    if (left.has_value()) left = pages_->EmptyRam();
+    if (!left.has_value()) spdlog::warn("{}", left.error().message);
   }
   spdlog::error("receive: {}{}", error.message,
                 fresh || ran ? "" : "; end this QEMU, it holds no guest that may run");

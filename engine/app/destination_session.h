@@ -5,7 +5,7 @@
 //   acceptor         connections: control, urgent, bulk; also after a link was lost
 //   control link     reads frames: device state, holes and Stopped are acted on there, the
 //                    hand-over's steps go to the main thread's inbox
-//   sweep thread     the holes, off the device state's way
+//   maps thread      the source's final maps, off the device state's way
 #pragma once
 
 #include <map>
@@ -17,7 +17,7 @@
 #include "engine/app/control_link.h"
 #include "engine/app/destination_pages.h"
 #include "engine/app/device_stream.h"
-#include "engine/app/hole_sweep.h"
+#include "engine/app/final_maps.h"
 #include "engine/app/inbox.h"
 #include "engine/app/lane_acceptor.h"
 #include "engine/app/options.h"
@@ -73,6 +73,8 @@ class DestinationSession {
   Status ActOn(const Frame& frame);
   Status TakeExtents(const Frame& frame);
   Status TakeFirstPages(const Frame& frame);
+  Status TakeEarlyPages(const Frame& frame);
+  Status TakeUnchanged(const Frame& frame);
   Status TakeDeviceState(const Frame& frame);
   Status TakeStopped();
   Status TakeHoles(const Frame& frame);
@@ -107,7 +109,7 @@ class DestinationSession {
   std::map<std::pair<LaneKind, uint32_t>, uint64_t> generations_;
 
   std::unique_ptr<DestinationPages> pages_;
-  std::unique_ptr<HoleSweep> sweep_;
+  std::unique_ptr<FinalMaps> maps_;
   std::unique_ptr<ControlLink> link_;
   DeviceStream device_stream_;
   std::unique_ptr<LaneAcceptor> acceptor_;  ///< last: its thread uses all of the above

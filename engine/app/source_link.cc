@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <thread>
 
-#include "engine/app/first_pages.h"
 #include "engine/app/hole_map.h"
 #include "engine/app/interrupt.h"
 #include "engine/app/source_session.h"
@@ -105,6 +104,7 @@ ExitCode SourceSession::GiveUp(const Error& error) {
   for (const auto& lane : lanes_) lane->Stop();
   link_->Stop();
   if (hole_scan_.joinable()) hole_scan_.join();
+  if (early_check_.joinable()) early_check_.join();
   StopReads();
   numbers_.result = "failed";
   numbers_.total = clock_.Now() - started_at_;
@@ -119,15 +119,6 @@ Status SourceSession::SendRuns(wire::FrameType type, const std::vector<PageRun>&
     FAULTLINE_TRY(link_->Send(type, wire::EncodeRuns(std::span(runs).subspan(sent, count))));
   }
   return {};
-}
-
-Status SourceSession::SendFirstPages() {
-  const ReadRam read = [this](RamPlace place, std::span<std::byte> out) {
-    return ram_->file(place.region).ReadAt(place.offset, out);
-  };
-  const std::vector<PageRun> runs = RunsOf(vm_.LookForFirstPlaces(read), *geometry_);
-  for (const PageRun& run : runs) numbers_.first_pages += run.count.value();
-  return SendRuns(wire::FrameType::kFirstPages, runs);
 }
 
 /// The final map. Until it has arrived the destination asks for holes too, and is told zero; so a

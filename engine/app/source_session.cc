@@ -47,6 +47,7 @@ SourceSession::SourceSession(const MigrateOptions& options, QemuSource& vm, Endp
 SourceSession::~SourceSession() {
   link_->Stop();
   if (hole_scan_.joinable()) hole_scan_.join();
+  if (early_check_.joinable()) early_check_.join();
   StopReads();
 }
 
@@ -94,6 +95,7 @@ Status SourceSession::Connect() {
                          .bulk_bytes_per_second = options_.bulk_bytes_per_second,
                          .compression = options_.compression});
   FAULTLINE_TRY(link_->Send(wire::FrameType::kHello, hello));
+  FAULTLINE_TRY(LookAhead());
   FAULTLINE_ASSIGN(const Frame frame, inbox_.Await(wire::FrameType::kWelcome, kWelcomeTimeout));
   FAULTLINE_ASSIGN(const wire::WelcomeBody welcome, wire::DecodeWelcome(frame.body));
   urgent_lanes_ = welcome.urgent_lanes;
@@ -125,7 +127,7 @@ Status SourceSession::SendExtents() {
   FAULTLINE_TRY(link_->Send(wire::FrameType::kExtentsDone));
   heard_at_.store(clock_.Now().count());
   FAULTLINE_TRY(TakeAnswer());
-  FAULTLINE_TRY(SendFirstPages());  // while the destination makes room
+  FAULTLINE_TRY(SendFirstPages());
   FAULTLINE_TRY(AwaitPreparing(wire::FrameType::kPrepared));
   return {};
 }
@@ -158,6 +160,7 @@ Status SourceSession::StopGuest() {
 /// The guest is stopped: pages are final, and the destination may ask for them from now on.
 Status SourceSession::MoveDevices() {
   FAULTLINE_TRY(link_->Send(wire::FrameType::kStopped));
+  early_check_ = std::thread([this] { SendUnchanged(); });
   if (readable_) current_scan_ = std::thread([this] { SendCurrent(); });
   FAULTLINE_TRY(vm_.ContinueDeviceState());
   const Nanos deadline = clock_.Now() + kSwitchTimeout;
@@ -211,6 +214,7 @@ void SourceSession::ServePages() {
 
 void SourceSession::Release() {
   if (hole_scan_.joinable()) hole_scan_.join();
+  if (early_check_.joinable()) early_check_.join();
   numbers_.device_bytes = device_stream_.BytesCarried();
   for (const auto& lane : lanes_) {
     lane->Stop();

@@ -7,6 +7,7 @@
 //   lane keepers     one thread that dials and one that serves for each page lane
 //   hole scan        after the commit: what the source does not have
 //   current scan     after the stop: what may be read (source_reads.cc)
+//   early check      after the stop: which early pages are still right (source_early.cc)
 #pragma once
 
 #include <atomic>
@@ -25,9 +26,11 @@
 #include "engine/app/progress.h"
 #include "engine/app/readable_ram.h"
 #include "engine/app/summary.h"
+#include "engine/core/early_copies.h"
 #include "engine/core/source_memory.h"
 #include "engine/core/wire_codec.h"
 #include "qemu-integration/qemu_vm.h"
+#include "uffd/alias_mapping.h"
 #include "uffd/guest_ram.h"
 #include "uffd/page_table_keeper.h"
 
@@ -64,7 +67,9 @@ class SourceSession {
   void KeepLink(const Error& error);
   void Redial();
   Status SendRuns(wire::FrameType type, const std::vector<PageRun>& runs);
+  Status LookAhead();
   Status SendFirstPages();
+  void SendUnchanged();
   void SendHoles();
   Result<Frame> AwaitPreparing(wire::FrameType type);
   Status MakeReadable();
@@ -98,6 +103,9 @@ class SourceSession {
   std::optional<GuestRam> ram_;
   std::optional<PageTableKeeper> page_tables_;
   std::unique_ptr<PresenceMap> presence_;
+  std::vector<PageRun> first_pages_;  ///< of LookAhead
+  std::optional<AliasMapping> early_memory_;
+  std::optional<EarlyCopies> early_;  ///< from LookAhead until they are compared
   std::unique_ptr<ReadableRam> readable_;  ///< nothing: pages go over TCP
   std::string local_host_;                 ///< where the control connection leaves from
   std::vector<PageRun> extents_;           ///< until they are sent
@@ -107,6 +115,7 @@ class SourceSession {
   std::unique_ptr<ControlLink> link_;
   DeviceStream device_stream_;
   std::thread hole_scan_;
+  std::thread early_check_;   ///< from the stop on: which early pages are still right
   std::thread current_scan_;  ///< from the stop on: what may be read
 };
 

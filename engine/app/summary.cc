@@ -116,6 +116,7 @@ SummaryJson DestinationPart(const DestinationNumbers& numbers, const FaultMetric
             {"packed_bytes", numbers.packed_pages.value()},
             {"packed_to_bytes", numbers.packed_sent.value()}}},
           {"pushed_pages", numbers.pushed_pages},
+          {"early_pages", numbers.early_pages},
           {"zero_pages", numbers.zero_pages},
           {"hole_pages", numbers.hole_pages},
           {"removed_pages", faults.removed_pages.value()},

@@ -39,6 +39,7 @@ struct DestinationNumbers {
   ByteCount packed_sent{};             ///< … and what crossed the wire for them
   wire::Codec codec = wire::Codec::kNone;
   uint64_t pushed_pages = 0;
+  uint64_t early_pages = 0;  ///< came before the source's stop, and were still right after it
   uint64_t zero_pages = 0;
   uint64_t hole_pages = 0;
   uint64_t retries = 0;  ///< lanes that were lost and dialled again

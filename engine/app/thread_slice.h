@@ -1,4 +1,4 @@
-// How soon a thread of ours runs when it is woken on a busy host.
+// How soon a thread of ours runs on a busy host.
 //
 // An urgent thread works for some microseconds and sleeps again. With the usual slice of 3 ms the
 // scheduler lets whoever runs finish its own first; with the shortest one the woken thread's
@@ -32,6 +32,13 @@ inline void RunPromptly() {
   static_assert(sizeof(Attributes) == 48);
   Attributes attributes;
   syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
+/// The calling thread leaves the processor to whoever else wants it. Only for what nobody waits
+/// for, and for threads that hold nothing that others wait for. Source: sched(7), SCHED_IDLE.
+inline void RunWhenIdle() {
+  const sched_param none{};
+  sched_setscheduler(0, SCHED_IDLE, &none);
 }
 
 }  // namespace faultline

@@ -2,7 +2,7 @@
 //
 // Step() names those five things in order; follow one page through
 //   uffd/uffd_fault_source.cc → engine/core/fault_loop.cc → engine/tcp/tcp_channel_datapath.cc →
-//   engine/core/page_server.cc (at the source) → engine/core/landing.cc → uffd/uffd_placer.cc.
+//   engine/tcp/lane_server.cc (at the source) → engine/core/landing.cc → uffd/uffd_placer.cc.
 //
 // Nothing here allocates, locks, logs, or waits for anything but the reactor.
 //

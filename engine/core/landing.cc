@@ -73,14 +73,14 @@ void Landing::CompleteDiscarded(PageIndex page, PageEvent event, Nanos landed) {
   if (change.had_waiter) Settle(page, landed);
 }
 
-void Landing::GiveBack(PageRun unanswered) {
+/// Nobody lands in the pages any more, and they are not the guest's.
+void Landing::Return(PageRun run, PageEvent event) {
   const Nanos now = parts_.clock.Now();
-  for (PageIndex page = unanswered.first; page < unanswered.end(); ++page) {
-    const Ledger::Change change =
-        parts_.ledger.ApplyFrom(PageState::kRequested, page, PageEvent::kLaneQuiet);
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    const Ledger::Change change = parts_.ledger.ApplyFrom(PageState::kRequested, page, event);
     if (!change.legal) {
       parts_.placer.Empty(Single(page));
-      CompleteDiscarded(page, PageEvent::kLaneQuiet, now);
+      CompleteDiscarded(page, event, now);
     } else if (change.had_waiter) {
       parts_.waiters.NoteUnasked();
     }

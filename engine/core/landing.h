@@ -59,7 +59,9 @@ class Landing {
   /// lands in it any more.
   void Complete(const Arrival& arrival);
   /// The lane is quiet: its unanswered pages go back to Absent (or Released).
-  void GiveBack(PageRun unanswered);
+  void GiveBack(PageRun unanswered) { Return(unanswered, PageEvent::kLaneQuiet); }
+  /// All bytes are there, of a source that may still change them: likewise.
+  void CompleteEarly(PageRun run) { Return(run, PageEvent::kLandEarly); }
   /// The guest gave the pages up (a REMOVE event was read).
   void Remove(PageRun removed);
   /// After RecoverAfterCrash: empties what the dead engine left where the guest had given up.
@@ -78,6 +80,7 @@ class Landing {
  private:
   void CompleteData(PageRun run, Nanos landed);
   void CompleteZero(PageRun run, Nanos landed);
+  void Return(PageRun run, PageEvent event);
   void CompleteDiscarded(PageIndex page, PageEvent event, Nanos landed);
   void PlaceHeld(PageRun run, Nanos since);
   PlaceResult Map(PageIndex page, const Ledger::Change& begun);

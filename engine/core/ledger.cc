@@ -33,7 +33,7 @@ auto& CellOf(Cells& cells, PageIndex page) {
 
 /// The marks of `cell` after the legal `event`; ledger.h, Apply.
 constexpr uint8_t MarksAfter(uint8_t cell, PageEvent event) {
-  const uint8_t marks = MarksOf(cell);
+  const uint8_t marks = Without(MarksOf(cell), Ledger::kEarlyMark);
   switch (event) {
     case PageEvent::kClaim:
       return marks;
@@ -44,6 +44,9 @@ constexpr uint8_t MarksAfter(uint8_t cell, PageEvent event) {
       return 0;
     case PageEvent::kLaneQuiet:
       return StateOf(cell) == kRequested ? With(marks, Ledger::kTouchedMark)
+                                         : Without(marks, Ledger::kTouchedMark);
+    case PageEvent::kLandEarly:
+      return StateOf(cell) == kRequested ? With(marks, Ledger::kTouchedMark | Ledger::kEarlyMark)
                                          : Without(marks, Ledger::kTouchedMark);
     case PageEvent::kRemove:
       // Only what the guest has never had is emptied. Held and Mapped pages may have been mapped
@@ -128,11 +131,22 @@ PageRun Ledger::ClaimPrefix(PageRun run) {
   return claimed;
 }
 
+PageRun Ledger::ClaimEarlyPrefix(PageRun run) {
+  const auto claim = [](uint8_t cell) -> std::optional<uint8_t> {
+    return Has(cell, kEarlyMark) ? After(cell, PageEvent::kClaim) : std::nullopt;
+  };
+  PageRun claimed{run.first, PageCount(0)};
+  while (claimed.end() < run.end() && Transition(claimed.end(), claim).legal) {
+    claimed.count += PageCount(1);
+  }
+  return claimed;
+}
+
 Ledger::Change Ledger::OnFault(PageIndex page, bool may_claim) {
   return Transition(page, [may_claim](uint8_t cell) -> std::optional<uint8_t> {
     const bool claims = may_claim && StateOf(cell) == kAbsent;
-    const PageState state = claims ? kRequested : StateOf(cell);
-    return WithState(With(MarksOf(cell), kWaiterMark), state);
+    const uint8_t after = claims ? *After(cell, PageEvent::kClaim) : cell;
+    return With(after, kWaiterMark);
   });
 }
 

@@ -1,6 +1,8 @@
 // The page ledger: the one authority on every page, at the destination.
 //
-// One atomic byte per page: the state (page_life.h) in the low bits and three marks above it.
+// One atomic byte per page: the state (page_life.h) in the low bits and four marks above it.
+//   kEarlyMark    of an Absent page: its bytes lie in the alias, from before the source's stop, and
+//                 nobody has asked for it since (early_landing.h)
 //   kPlacingMark  one thread is inside a call that maps (or empties) this page: nobody else may
 //   kTouchedMark  bytes may lie in the alias that the guest must not see (a broken landing, memory
 //                 allocated ahead of need): the page must be emptied before it is mapped as zero
@@ -30,6 +32,7 @@ class Ledger {
   static_assert(sizeof(Cell) == 1 && Cell::is_always_lock_free);
 
   static constexpr uint8_t kStateBits = 0x0F;
+  static constexpr uint8_t kEarlyMark = 0x10;
   static constexpr uint8_t kPlacingMark = 0x20;
   static constexpr uint8_t kTouchedMark = 0x40;
   static constexpr uint8_t kWaiterMark = 0x80;
@@ -62,6 +65,7 @@ class Ledger {
   /// The transition of page_life.h, and the marks:
   ///   kLand, kFoundEmpty  clear the touched mark
   ///   kLaneQuiet          sets it on the way to Absent
+  ///   kLandEarly          likewise, and the early mark, which every other event clears
   ///   kRemove             of a touched page that nobody is placing or landing: sets the placing
   ///                       mark and says `must_empty`
   ///   kMap                clears all marks; had_waiter: since BeginPlacing somebody came, wake it
@@ -72,6 +76,9 @@ class Ledger {
 
   /// Claims the longest prefix of `run` that is Absent; empty if its first page is not.
   PageRun ClaimPrefix(PageRun run);
+
+  /// Likewise, of pages that have the early mark.
+  PageRun ClaimEarlyPrefix(PageRun run);
 
   /// A fault: sets the waiter mark, in every state, and claims an Absent page if `may_claim`.
   /// `before` is the state that the fault met, `after` is Requested if this call claimed.

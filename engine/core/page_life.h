@@ -4,7 +4,7 @@
 //   Absent, Requested ──found empty──► Hole ──map──► Mapped
 //   Requested ──remove──► Discarding ──land | found empty | lane quiet──► Released
 //   Absent, Held, Mapped, Hole ──remove──► Released
-//   Requested ──lane quiet──► Absent
+//   Requested ──lane quiet | land early──► Absent
 //
 // Released pages stay so: a fault there gets a fresh zero page and nothing is ever fetched.
 // The destination's ledger (ledger.h) applies these transitions with compare-and-swap, one
@@ -35,8 +35,9 @@ enum class PageEvent : uint8_t {
   kMap = 3,         ///< CONTINUE or ZEROPAGE succeeded (or the page was already there)
   kRemove = 4,      ///< UFFD_EVENT_REMOVE
   kLaneQuiet = 5,   ///< the lane that was asked is dead and can no longer write
+  kLandEarly = 6,   ///< all bytes are in the alias, but the source may change the page yet
 };
-inline constexpr size_t kPageEventCount = 6;
+inline constexpr size_t kPageEventCount = 7;
 
 inline constexpr uint8_t kIllegal = 0xFF;
 
@@ -47,15 +48,17 @@ using enum PageState;
 constexpr uint8_t To(PageState state) { return static_cast<uint8_t>(state); }
 inline constexpr uint8_t kNo = kIllegal;
 
-// Rows are states, columns are events: claim, land, found empty, map, remove, lane quiet.
+// Rows are states, columns are events: claim, land, found empty, map, remove, lane quiet, land
+// early.
 inline constexpr std::array<std::array<uint8_t, kPageEventCount>, kPageStateCount> kNextState{{
-    /* Absent     */ {To(kRequested), kNo, To(kHole), kNo, To(kReleased), kNo},
-    /* Requested  */ {kNo, To(kHeld), To(kHole), kNo, To(kDiscarding), To(kAbsent)},
-    /* Held       */ {kNo, kNo, kNo, To(kMapped), To(kReleased), kNo},
-    /* Mapped     */ {kNo, kNo, kNo, To(kMapped), To(kReleased), kNo},
-    /* Hole       */ {kNo, kNo, kNo, To(kMapped), To(kReleased), kNo},
-    /* Discarding */ {kNo, To(kReleased), To(kReleased), kNo, To(kDiscarding), To(kReleased)},
-    /* Released   */ {kNo, kNo, kNo, To(kReleased), To(kReleased), kNo},
+    /* Absent     */ {To(kRequested), kNo, To(kHole), kNo, To(kReleased), kNo, kNo},
+    /* Requested  */ {kNo, To(kHeld), To(kHole), kNo, To(kDiscarding), To(kAbsent), To(kAbsent)},
+    /* Held       */ {kNo, kNo, kNo, To(kMapped), To(kReleased), kNo, kNo},
+    /* Mapped     */ {kNo, kNo, kNo, To(kMapped), To(kReleased), kNo, kNo},
+    /* Hole       */ {kNo, kNo, kNo, To(kMapped), To(kReleased), kNo, kNo},
+    /* Discarding */ {kNo, To(kReleased), To(kReleased), kNo, To(kDiscarding), To(kReleased),
+                      To(kReleased)},
+    /* Released   */ {kNo, kNo, kNo, To(kReleased), To(kReleased), kNo, kNo},
 }};
 
 }  // namespace internal
@@ -105,7 +108,8 @@ static_assert(HoldsForAll([](PageState from, PageEvent, PageState to) {
 // Nothing lands in a page after it is mapped: landing ends before Held, Hole or Released.
 static_assert(HoldsForAll([](PageState from, PageEvent event, PageState to) {
   return !IsLanding(from) || IsLanding(to) || event == PageEvent::kLand ||
-         event == PageEvent::kFoundEmpty || event == PageEvent::kLaneQuiet;
+         event == PageEvent::kFoundEmpty || event == PageEvent::kLaneQuiet ||
+         event == PageEvent::kLandEarly;
 }));
 // Only complete or empty pages are mapped.
 static_assert(HoldsForAll([](PageState from, PageEvent event, PageState) {

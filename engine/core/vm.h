@@ -37,6 +37,13 @@ struct RamPlace {
   ByteCount offset;
 };
 
+/// What a running guest's processors will touch in their first instants after the switch. A guess
+/// that saves time where it is right, and costs next to nothing where it is not.
+struct FirstPlaces {
+  std::vector<RamPlace> changing;  ///< page tables, descriptors, stacks: other bytes by then
+  std::vector<RamPlace> lasting;   ///< the kernel's image: nearly all of it the same by then
+};
+
 /// Copies guest RAM from `place` to `out`, within a region, without ever allocating any. False:
 /// it cannot be read.
 using ReadRam = std::function<bool(RamPlace place, std::span<std::byte> out)>;
@@ -49,10 +56,8 @@ class SourceVm {
  public:
   virtual ~SourceVm() = default;
   [[nodiscard]] virtual const VmDescription& description() const = 0;
-  /// What the running guest's processors will touch in their first instants after the switch:
-  /// page tables, descriptors, stacks. A guess that saves time where it is right, and costs next to
-  /// nothing where it is not. Nothing, if this VMM or this guest does not show it.
-  virtual std::vector<RamPlace> LookForFirstPlaces(const ReadRam& read) = 0;
+  /// Nothing, if this VMM or this guest does not show it. The guest runs on.
+  virtual FirstPlaces LookForFirstPlaces(const ReadRam& read) = 0;
   /// Starts the device-state stream on `stream_fd` (a connected stream socket; duplicated into the
   /// VMM, stays the caller's) while the guest still runs. Returns at once.
   virtual Status StartDeviceState(int stream_fd) = 0;

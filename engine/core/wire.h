@@ -22,9 +22,12 @@
 //     (RdmaRegions*, RdmaOffer    ──────────►  dials the source's queue pairs: rdma_wire.h
 //                                 ◄──────────  RdmaAnswer)
 //     Extents*, ExtentsDone       ──────────►  makes room for them; the guest still runs
+//     FirstPages*                 ──────────►  what the guest will touch first
+//     EarlyPages*                 ──────────►  … and will hardly have changed by then, with bytes
 //                                 ◄──────────  Prepared (attached, lanes up, room made)
 //     DeviceState*                ◄─────────►  DeviceState* (QEMU's own stream and return path)
 //     Stopped (guest paused)      ──────────►  from here every request is answered for good
+//     Unchanged*                  ──────────►  EarlyPages that are still as they were sent
 //     (RdmaCurrent*               ──────────►  what may be read without asking)
 //     Holes*, HolesDone           ──────────►  final; in parallel with the device state
 //                                 ◄──────────  Loaded (paused, pager armed)
@@ -48,7 +51,7 @@
 namespace faultline::wire {
 
 inline constexpr uint64_t kMagic = 0x314E4C544C554146;  ///< "FAULTLN1"
-inline constexpr uint16_t kWireVersion = 5;
+inline constexpr uint16_t kWireVersion = 6;
 
 /// Random, made by the source, the same on every connection of one migration.
 using MigrationId = std::array<uint8_t, 16>;
@@ -154,8 +157,10 @@ enum class FrameType : uint16_t {
   kRdmaAnswer = 20,
   kRdmaCurrent = 21,
   kFirstPages = 22,
+  kEarlyPages = 23,
+  kUnchanged = 24,
 };
-inline constexpr uint16_t kFrameTypeLast = 22;
+inline constexpr uint16_t kFrameTypeLast = 24;
 
 struct FrameHeader {
   uint32_t length;  ///< of the body; at most kFrameBytesMax
@@ -196,12 +201,16 @@ struct RegionEntry {
 };
 static_assert(sizeof(RegionEntry) == 80 && std::is_trivially_copyable_v<RegionEntry>);
 
-/// Body of Extents and Holes: any number of these that fits. Rising, not overlapping.
+/// Body of Extents, FirstPages, Unchanged and Holes: any number of these that fits. Rising, not
+/// overlapping.
 struct RunEntry {
   uint64_t first;
   uint64_t count;
 };
 static_assert(sizeof(RunEntry) == 16 && std::is_trivially_copyable_v<RunEntry>);
+
+/// Body of EarlyPages: one RunEntry, then at most so many bytes: those of its pages.
+inline constexpr uint32_t kEarlyBytesMax = 128 * 1024;
 
 /// Body of Progress.
 struct ProgressBody {

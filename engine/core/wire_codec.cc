@@ -102,6 +102,8 @@ std::string_view Name(FrameType type) {
     case FrameType::kRdmaAnswer: return "RdmaAnswer";
     case FrameType::kRdmaCurrent: return "RdmaCurrent";
     case FrameType::kFirstPages: return "FirstPages";
+    case FrameType::kEarlyPages: return "EarlyPages";
+    case FrameType::kUnchanged: return "Unchanged";
   }
   return "Unknown";
 }
@@ -170,6 +172,27 @@ Result<std::vector<PageRun>> DecodeRuns(ByteView body, const Geometry& geometry)
     runs.push_back({PageIndex(entry.first), PageCount(entry.count)});
   }
   return runs;
+}
+
+Bytes EncodeEarlyPages(const EarlyPages& pages) {
+  FAULTLINE_CHECK(!pages.bytes.empty() && pages.bytes.size() <= kEarlyBytesMax);
+  Bytes body;
+  body.reserve(sizeof(RunEntry) + pages.bytes.size());
+  Append(body, RunEntry{pages.run.first.value(), pages.run.count.value()});
+  body.insert(body.end(), pages.bytes.begin(), pages.bytes.end());
+  return body;
+}
+
+Result<EarlyPages> DecodeEarlyPages(ByteView body, const Geometry& geometry) {
+  if (body.size() < sizeof(RunEntry)) return Malformed("EarlyPages", "too short");
+  const auto entry = Take<RunEntry>(body);
+  if (!IsAcceptable(entry, 0, geometry)) return Malformed("EarlyPages", "not a run of guest RAM");
+  const PageRun run{PageIndex(entry.first), PageCount(entry.count)};
+  if (body.size() > kEarlyBytesMax || !geometry.IsRequestable(run) ||
+      geometry.BytesOf(run).value() != body.size()) {
+    return Malformed("EarlyPages", "length and number of pages differ");
+  }
+  return EarlyPages{run, body};
 }
 
 Bytes EncodeWelcome(const WelcomeBody& welcome) {

@@ -47,6 +47,14 @@ inline constexpr size_t kRunsPerFrameMax = kFrameBytesMax / sizeof(RunEntry);
 Bytes EncodeRuns(std::span<const PageRun> runs);
 Result<std::vector<PageRun>> DecodeRuns(ByteView body, const Geometry& geometry);
 
+struct EarlyPages {
+  PageRun run;
+  ByteView bytes;  ///< of all its pages; decoded, a part of the body
+};
+/// REQUIRES: 1 … kEarlyBytesMax bytes.
+Bytes EncodeEarlyPages(const EarlyPages& pages);
+Result<EarlyPages> DecodeEarlyPages(ByteView body, const Geometry& geometry);
+
 Bytes EncodeProgress(const ProgressBody& progress);
 Result<ProgressBody> DecodeProgress(ByteView body);
 

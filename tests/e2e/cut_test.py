@@ -15,7 +15,7 @@ MACHINE = Machine(ram=((96, "tmpfs"),), append="pattern=random")
 MESSAGES_MAX = 80
 CUT_SECONDS = 25
 EVERY = ("Preamble", "PreambleReply", "Hello", "Welcome", "Extents", "ExtentsDone", "FirstPages",
-         "Prepared", "DeviceState", "Stopped", "Loaded")
+         "EarlyPages", "Prepared", "DeviceState", "Stopped", "Unchanged", "Loaded")
 # Slow enough that pages are missing for seconds after the commit.
 SLOW = ["--max-bandwidth", "30MiB"]
 
@@ -77,6 +77,30 @@ def cut_at(qemu, names, step):
     return body
 
 
+def the_same_destination_takes_the_next_source(kind):
+    """A source that ends while room is made leaves the destination as it was: empty, and waiting."""
+
+    def body(site):
+        move = Move(site, Machine(ram=((96, kind),), append="pattern=random"))
+        move.ready()
+        proxy = Proxy(site)
+        # So that the destination never is ready.
+        proxy.mangle = lambda message, data: b"" if message.name == "ExtentsDone" else data
+        transfer = move.transfer(via=proxy.between)
+        transfer.start()
+        wait_until(lambda: move.destination.ram_bytes() > 0, 30, "early pages", transfer.migrate)
+        transfer.migrate.send(signal.SIGINT)
+        codes = transfer.migrate.wait(CUT_SECONDS), transfer.receive.wait(CUT_SECONDS)
+        require(codes == (1, 1) and "EarlyPages" in proxy.names(), f"{codes}\n{transfer.logs()}")
+        held = move.destination.ram_bytes()
+        require(held == 0, f"the destination's file still holds {held} bytes")
+        move.go()
+
+    return body
+
+
+for kind in ("tmpfs", "hugetmpfs"):
+    add(f"cut.before_the_destination_is_ready_and_again_on_{kind}", the_same_destination_takes_the_next_source(kind))
 add("cut.at_every_kind_of_message_before_the_commit_on_qemu_7.2", cut_at("7.2", EVERY, 0), seconds=200)
 add("cut.at_every_kind_of_message_before_the_commit_on_qemu_10.0", cut_at("10.0", EVERY, 0), seconds=200)
 add("cut.at_every_second_message_before_the_commit", cut_at("7.2", (), 2), seconds=280)

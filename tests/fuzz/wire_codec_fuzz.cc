@@ -13,7 +13,7 @@ void Decode(uint8_t kind, ByteView body) {
       Geometry::Create({{"ram0", ByteCount(100 * 4096), PageSize(4096)},
                         {"huge0", ByteCount(4 << 21), PageSize(1 << 21)}})
           .value();
-  switch (kind % 6) {
+  switch (kind % 7) {
     case 0:
       if (const auto hello = DecodeHello(body)) {
         FAULTLINE_CHECK(EncodeHello(*hello).size() == body.size());
@@ -41,6 +41,12 @@ void Decode(uint8_t kind, ByteView body) {
       }
       return;
     case 4:
+      if (const auto early = DecodeEarlyPages(body, geometry)) {
+        FAULTLINE_CHECK(geometry.IsRequestable(early->run));
+        FAULTLINE_CHECK(geometry.BytesOf(early->run).value() == early->bytes.size());
+      }
+      return;
+    case 5:
       if (const auto text = DecodeText(body)) FAULTLINE_CHECK(text->size() == body.size());
       return;
     default:

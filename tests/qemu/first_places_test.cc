@@ -8,6 +8,7 @@
 #include <map>
 
 #include "qemu-integration/guest_page_tables.h"
+#include "qemu-integration/kernel_image.h"
 
 namespace faultline::test {
 namespace {
@@ -181,11 +182,66 @@ TEST(GuestPageTables, TranslatesThroughEverySizeOfPage) {
   EXPECT_FALSE(tables.Translate(kCpu, 0x8000'0000));
 }
 
+constexpr uint64_t kWritable = 1 << 1;
+constexpr VcpuRegisters kKernelCpu{.page_table_root = 0x1000, .interrupts = 0x100'0000};
+
+constexpr uint64_t Large(uint64_t place) { return place | kUsed | kLarge; }
+
+/// A kernel at 16 MiB of its addresses, its table of interrupts before it: 4 MiB of code at 8 MiB
+/// of its memory, 2 MiB of constants behind, a gap, and 2 MiB of data elsewhere.
+template <class Memory>
+void KernelIn(Memory& memory) {
+  constexpr uint64_t kHandler = 0x140'0123;
+  memory.Set(0x1000, 0, 0x2000 | kUsed | kWritable);
+  memory.Set(0x2000, 0, 0x3000 | kUsed | kWritable);
+  memory.Set(0x3000, 8, 0x4000 | kUsed);  // 16 MiB
+  memory.Set(0x4000, 0, 0x5000 | kUsed | kNoExecute);
+  memory.Set(0x5000, 28, (kHandler & 0xffff) | kHandler >> 16 << 48 | uint64_t{1} << 47);
+  memory.Set(0x5000, 29, 0);
+  memory.Set(0x3000, 9, Large(0x80'0000));
+  memory.Set(0x3000, 10, Large(0xa0'0000));
+  memory.Set(0x3000, 11, Large(0xc0'0000) | kNoExecute);
+  memory.Set(0x3000, 13, Large(0x200'0000) | kNoExecute | kWritable);
+}
+
+TEST(FindKernelImage, TakesTheCodeAroundTheFaultHandlerAndTheDataBehindIt) {
+  Tables memory;
+  KernelIn(memory);
+  auto tables = memory.Open();
+  const ByteCount large(0x20'0000);
+  EXPECT_THAT(FindKernelImage(kKernelCpu, tables),
+              ElementsAre(GuestRange{GuestAddr(0x80'0000), large},
+                          GuestRange{GuestAddr(0xa0'0000), large},
+                          GuestRange{GuestAddr(0x200'0000), large}));
+}
+
+TEST(FindKernelImage, IsNothingWhereFaultsEnterNowhere) {
+  Tables memory;
+  KernelIn(memory);
+  memory.Set(0x5000, 28, 0);
+  auto tables = memory.Open();
+  EXPECT_THAT(FindKernelImage(kKernelCpu, tables), IsEmpty());
+  EXPECT_THAT(FindKernelImage(kCpu, tables), IsEmpty());
+}
+
+TEST(FindKernelImage, StopsAtItsLimits) {
+  Tables memory;
+  KernelIn(memory);
+  for (size_t i = 9; i < 200; ++i) {
+    const uint64_t kind = i < 100 ? 0 : kNoExecute | kWritable;
+    memory.Set(0x3000, i, Large(0x80'0000 + i * 0x20'0000) | kind);
+  }
+  auto tables = memory.Open();
+  ByteCount taken;
+  for (const GuestRange& range : FindKernelImage(kKernelCpu, tables)) taken += range.length;
+  EXPECT_EQ(taken, kKernelCodeMax);
+}
+
 /// One region of RAM, read out of a map of its pages.
 class Guest {
  public:
   void Set(uint64_t table, size_t index, uint64_t entry) { pages_[table][index] = entry; }
-  std::vector<RamPlace> Find(const VcpuRegisters& cpu) {
+  FirstPlaces Find(const VcpuRegisters& cpu) {
     std::vector<VmRegion> regions(1);
     regions[0].shape = {"ram0", ByteCount(1 << 30), PageSize(4096)};
     const auto layout =
@@ -216,14 +272,25 @@ TEST(FindFirstPlaces, NamesTablesTheStackAndWhatLiesAroundTheTaskState) {
   guest.Set(0x4000, 0, 0x5000 | kUsed | kUser);   // the stack
   guest.Set(0x4000, 9, 0x80000 | kUsed | kUser);  // the task state
   const std::vector<uint64_t> found =
-      Offsets(guest.Find({.page_table_root = 0x1000, .stack = 0x40'0010, .task_state = 0x40'9000}));
+      Offsets(guest
+                  .Find({.page_table_root = 0x1000, .stack = 0x40'0010, .task_state = 0x40'9000})
+                  .changing);
   EXPECT_THAT(found, ::testing::IsSupersetOf({0x1000, 0x2000, 0x3000, 0x4000, 0x5000}));
   EXPECT_THAT(found, ::testing::IsSupersetOf({0x80000, 0x81000, 0xbf000}));
 }
 
 TEST(FindFirstPlaces, AGuestWhoseTablesAreNotInItsRamGivesNothing) {
   Guest guest;
-  EXPECT_THAT(guest.Find({.page_table_root = uint64_t{1} << 40}), IsEmpty());
+  EXPECT_THAT(guest.Find({.page_table_root = uint64_t{1} << 40}).changing, IsEmpty());
+}
+
+TEST(FindFirstPlaces, NamesTheOptionRomsAndTheKernelAsWhatLasts) {
+  Guest guest;
+  KernelIn(guest);
+  const std::vector<uint64_t> found = Offsets(guest.Find(kKernelCpu).lasting);
+  EXPECT_THAT(found, ::testing::IsSupersetOf({0xc0000, 0xc7000}));
+  EXPECT_THAT(found, ::testing::IsSupersetOf({0x80'0000, 0xbf'f000, 0x200'0000, 0x21f'f000}));
+  EXPECT_THAT(found, ::testing::Not(::testing::Contains(0xc0'0000))) << "constants";
 }
 
 }  // namespace

@@ -131,7 +131,8 @@ class Engine::PushThread final : public EngineThread {
   const ByteCount cap_;
 };
 
-/// The control lane's thread: allocates ahead of need, then sweeps the source's final holes.
+/// The control lane's thread: allocates ahead of need and lands what comes early; then, the
+/// source's guest stopped, keeps what is still right of that and sweeps the source's final holes.
 class Engine::ControlThread final : public EngineThread {
  public:
   ControlThread(Engine& engine, World& world, Network& network, const EngineHabits& habits,
@@ -140,35 +141,83 @@ class Engine::ControlThread final : public EngineThread {
         after_crash_(after_crash),
         engine_(engine),
         landing_({engine.geometry_, *engine.ledger_, network.memory, engine.waiters_, world,
-                  fault_metrics_, landing_metrics_}) {}
+                  fault_metrics_, landing_metrics_}),
+        early_({engine.geometry_, *engine.ledger_, network.memory, engine.waiters_, world,
+                fault_metrics_, landing_metrics_},
+               [this](PageRun run, std::span<const std::byte>) { return WriteEarly(run); }) {}
 
   [[nodiscard]] bool Runnable() const override { return !gone() && (!done() || has_retries()); }
   [[nodiscard]] Nanos WakesAt() const override { return Nanos::max(); }
 
   void Step() override {
     landing_.Retry();
+    early_.Retry();
     if (after_crash_) {
       after_crash_ = false;
       landing_.EmptyLeftovers();
+      next_early_ = next_kept_ = Pages();  // another life has had the source's words
       return;
     }
     if (allocations_ < 8 && habits_.allocates_ahead) {
       ++allocations_;
       Allocate();
+    } else if (next_early_ < Pages()) {
+      LandEarly();
+    } else if (next_kept_ < Pages()) {
+      KeepEarly();
     } else if (next_hole_ < network_.source.holes().size()) {
       landing_.SweepHoles(network_.source.holes()[next_hole_++]);
     }
-    gone_ = gone_ || landing_.guest_gone();
+    gone_ = gone_ || landing_.guest_gone() || early_.guest_gone();
   }
 
   [[nodiscard]] bool done() const {
     if (after_crash_) return false;
     const bool allocated = allocations_ == 8 || !habits_.allocates_ahead;
+    if (next_kept_ < Pages()) return false;
     return allocated && (!habits_.sweeps_holes || next_hole_ == network_.source.holes().size());
   }
 
  private:
-  [[nodiscard]] bool has_retries() const { return landing_.has_retries(); }
+  static constexpr Word kStale = 0x5A1E'0000'0000'0000;
+  static constexpr size_t kEarlyPagesMax = 8;
+
+  [[nodiscard]] bool has_retries() const { return landing_.has_retries() || early_.has_retries(); }
+  [[nodiscard]] PageIndex Pages() const {
+    return PageIndex(engine_.geometry_.page_count().value());
+  }
+  /// A page of the source as it was before the stop; the draw makes some of them change later.
+  void LandEarly() {
+    const PageIndex first = next_early_;
+    const uint64_t length = world_.random.Between(1, kEarlyPagesMax);
+    PageRun run = engine_.geometry_.RequestableFrom(first, Pages());
+    run.count = std::min(run.count, PageCount(length));
+    next_early_ = run.end();
+    const ByteCount bytes = engine_.geometry_.BytesOf(run);
+    const bool small = engine_.geometry_.PageSizeOf(first).bytes() == 4096;
+    if (!small || !world_.random.Percent(habits_.early_percent)) return;
+    stale_ = world_.random.Percent(habits_.stale_percent);
+    early_.Land(run, std::vector<std::byte>(bytes.value()));
+  }
+  bool WriteEarly(PageRun run) {
+    for (PageIndex page = run.first; page < run.end(); ++page) {
+      const Word final_word = network_.source.words()[page.value()];
+      const bool right = !stale_ && final_word != 0;
+      network_.memory.Land(page, right ? final_word : kStale);
+      early_pages_.push_back(page);
+      if (right) unchanged_.push_back(page);
+      world_.Yield();
+    }
+    return true;
+  }
+  /// What the source vouches for: also what never landed, as a lying one would.
+  void KeepEarly() {
+    const PageIndex page = next_kept_;
+    ++next_kept_;
+    const bool landed = std::binary_search(early_pages_.begin(), early_pages_.end(), page);
+    const bool unchanged = std::binary_search(unchanged_.begin(), unchanged_.end(), page);
+    if (unchanged || !landed) early_.Keep({page, PageCount(1)});
+  }
   void Allocate() {
     const uint64_t pages = engine_.geometry_.page_count().value();
     const PageIndex first(world_.random.Below(pages));
@@ -185,6 +234,12 @@ class Engine::ControlThread final : public EngineThread {
   Landing landing_;
   size_t next_hole_ = 0;
   int allocations_ = 0;
+  EarlyLanding early_;
+  PageIndex next_early_;
+  PageIndex next_kept_;
+  bool stale_ = false;
+  std::vector<PageIndex> early_pages_;  ///< that have landed early, rising
+  std::vector<PageIndex> unchanged_;    ///< of those: are still as they were, rising
 };
 
 Engine::Engine(World& world, const Geometry& geometry, GuestMemory& memory, Network& network,

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/core/early_landing.h"
 #include "engine/core/fault_loop.h"
 #include "engine/core/pusher.h"
 #include "tests/simulation/network.h"
@@ -20,6 +21,8 @@ struct EngineHabits {
   uint64_t bytes_per_second = 0;
   bool sweeps_holes = true;
   bool allocates_ahead = false;
+  uint64_t early_percent = 0;  ///< of small pages: land before the stop
+  uint64_t stale_percent = 0;  ///< of those: have changed by then
   uint64_t reconnect_ns_max = 200'000;
 };
 

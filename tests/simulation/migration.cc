@@ -63,6 +63,8 @@ Plan DrawPlan(Random random) {
   if (random.OneIn(4)) plan.engine.bytes_per_second = random.Between(200, 2000) * 1'000'000;
   plan.engine.sweeps_holes = !random.OneIn(4);
   plan.engine.allocates_ahead = random.OneIn(2);
+  plan.engine.early_percent = random.OneIn(2) ? 0 : random.Between(1, 60);
+  plan.engine.stale_percent = random.Between(0, 60);
   plan.zero_percent = random.Between(0, 60);
   plan.hole_percent = random.OneIn(2) ? 0 : random.Between(5, 90);
   if (random.OneIn(40)) plan.guest_ends_at = random.Between(10, 500);

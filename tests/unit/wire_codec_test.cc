@@ -106,6 +106,33 @@ TEST(WireCodec, RunsOfABrokenLengthAreRefused) {
   EXPECT_FALSE(DecodeRuns(bytes, SomeGeometry()).has_value());
 }
 
+TEST(WireCodec, EarlyPagesSurviveTheWire) {
+  const Bytes content(2 * 4096, std::byte{7});
+  const Bytes body = EncodeEarlyPages({{PageIndex(98), PageCount(2)}, content});
+  const Result<EarlyPages> pages = DecodeEarlyPages(body, SomeGeometry());
+  ASSERT_TRUE(pages.has_value());
+  EXPECT_EQ(pages->run, (PageRun{PageIndex(98), PageCount(2)}));
+  EXPECT_TRUE(std::equal(content.begin(), content.end(), pages->bytes.begin(), pages->bytes.end()));
+}
+
+TEST(WireCodec, EarlyPagesWhoseBytesAreNotThoseOfTheirRunAreRefused) {
+  const auto refuses = [](uint64_t first, uint64_t count, size_t bytes) {
+    Bytes body = RunBytes({{first, count}});
+    body.resize(body.size() + bytes);
+    return !DecodeEarlyPages(body, SomeGeometry()).has_value();
+  };
+  EXPECT_FALSE(refuses(0, 32, kEarlyBytesMax));
+  EXPECT_TRUE(refuses(0, 33, 33 * 4096)) << "more than a frame may have";
+  EXPECT_TRUE(refuses(0, 1, 4095));
+  EXPECT_TRUE(refuses(0, 1, 4097));
+  EXPECT_TRUE(refuses(0, 0, 0));
+  EXPECT_TRUE(refuses(99, 2, 2 * 4096)) << "across two regions";
+  EXPECT_TRUE(refuses(100, 1, 4096)) << "a page of another size";
+  EXPECT_TRUE(refuses(kMax, 1, 4096));
+  EXPECT_TRUE(refuses(1, kMax, 4096));
+  EXPECT_FALSE(DecodeEarlyPages(Bytes(sizeof(RunEntry) - 1), SomeGeometry()).has_value());
+}
+
 TEST(WireCodec, ProgressSurvivesTheWireAndIsChecked) {
   const ProgressBody progress{1, 2, 3, 4, 5, 6};
   EXPECT_EQ(DecodeProgress(EncodeProgress(progress))->fault_p99_ns, 6u);

@@ -16,7 +16,8 @@ LANES = {1: "control", 2: "urgent", 3: "bulk"}
 FRAMES = dict(enumerate(
     ("Hello", "Welcome", "Refuse", "Extents", "ExtentsDone", "Prepared", "DeviceState", "Stopped",
      "Holes", "HolesDone", "Loaded", "Go", "Started", "Progress", "Released", "Farewell", "Abort",
-     "RdmaRegions", "RdmaOffer", "RdmaAnswer", "RdmaCurrent", "FirstPages"), 1))
+     "RdmaRegions", "RdmaOffer", "RdmaAnswer", "RdmaCurrent", "FirstPages", "EarlyPages",
+     "Unchanged"), 1))
 PREAMBLE_BYTES, ANSWER_BYTES, HEADER = 40, 16, struct.Struct("<IHH")
 CHUNK = 1 << 18
 PATIENCE = 30.0

@@ -86,8 +86,8 @@ def check_summary(summary, guest_bytes, transport="tcp"):
     """The contract of --json. Returns what is wrong."""
     problems = []
     for name in ("result", "mode", "transport", "guest_bytes", "data_bytes", "wire_bytes", "blackout_ms",
-                 "total_ms", "faults", "fault_latency_us", "pushed_pages", "zero_pages", "first_pages", "bulk",
-                 "retries", "cpu_s"):
+                 "total_ms", "faults", "fault_latency_us", "pushed_pages", "zero_pages", "first_pages", "early_pages",
+                 "bulk", "retries", "cpu_s"):
         if name not in summary:
             problems.append(f"the summary has no {name}")
     if problems:

@@ -1,0 +1,85 @@
+#include "engine/core/early_copies.h"
+
+#include <cstring>
+
+#include "engine/core/zero_check.h"
+
+namespace faultline {
+namespace {
+
+constexpr PageSize kPageSize{4096};
+constexpr PageCount kOne{1};
+constexpr size_t kBatchPages = 256;
+
+}  // namespace
+
+void EarlyCopies::Add(std::span<const PageRun> runs) {
+  const size_t room = memory_.size() / kPageSize.bytes();
+  copies_.reserve(room);
+  std::byte* next = memory_.data();
+  for (const PageRun& run : runs) {
+    if (ram_.geometry().PageSizeOf(run.first) != kPageSize) continue;
+    for (PageIndex page = run.first; page < run.end() && copies_.size() < room; ++page) {
+      if (!presence_.IsPresent(page)) continue;
+      std::memcpy(next, ram_.BytesOf({page, kOne}).data(), kPageSize.bytes());
+      if (IsAllZero({next, kPageSize.bytes()})) continue;
+      copies_.push_back({page, next});
+      next += kPageSize.bytes();
+    }
+  }
+}
+
+bool EarlyCopies::HasChanged(const Copy& copy) const {
+  const std::byte* now = ram_.BytesOf({copy.page, kOne}).data();
+  return std::memcmp(copy.bytes, now, kPageSize.bytes()) != 0;
+}
+
+std::vector<PageRun> EarlyCopies::ForgetChanged() {
+  std::vector<PageRun> changed;
+  std::erase_if(copies_, [&](const Copy& copy) {
+    const bool differs = HasChanged(copy);
+    if (differs) Append(changed, copy.page);
+    return differs;
+  });
+  return changed;
+}
+
+Status EarlyCopies::VisitCopies(
+    const std::function<Status(PageRun run, std::span<const std::byte> bytes)>& visit) const {
+  for (size_t i = 0; i < copies_.size();) {
+    std::vector<PageRun> run;
+    const Copy& first = copies_[i];
+    size_t length = 0;  // of pages that lie side by side, in guest RAM and here
+    for (; i < copies_.size() && length < kVisitedMax.value(); ++i, ++length) {
+      Append(run, copies_[i].page);
+      const bool beside = copies_[i].bytes == first.bytes + length * kPageSize.bytes();
+      if (run.size() > 1 || !beside) break;
+    }
+    FAULTLINE_TRY(visit({first.page, PageCount(length)},
+                        {first.bytes, length * kPageSize.bytes()}));
+  }
+  return {};
+}
+
+Status EarlyCopies::VisitUnchanged(
+    const std::function<Status(const std::vector<PageRun>&)>& visit) const {
+  std::vector<PageRun> batch;
+  for (size_t i = 0; i < copies_.size(); ++i) {
+    if (!HasChanged(copies_[i])) Append(batch, copies_[i].page);
+    const bool full = (i + 1) % kBatchPages == 0 || i + 1 == copies_.size();
+    if (!full || batch.empty()) continue;
+    FAULTLINE_TRY(visit(batch));
+    batch.clear();
+  }
+  return {};
+}
+
+void EarlyCopies::Append(std::vector<PageRun>& runs, PageIndex page) const {
+  const Geometry& geometry = ram_.geometry();
+  const bool follows = !runs.empty() && runs.back().end() == page &&
+                       geometry.RegionOf(page) == geometry.RegionOf(runs.back().first);
+  if (!follows) runs.push_back({page, PageCount(0)});
+  runs.back().count += kOne;
+}
+
+}  // namespace faultline
