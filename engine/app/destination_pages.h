@@ -54,7 +54,7 @@ struct PageLimits {
 class DestinationPages {
  public:
   static constexpr ByteCount kPopulatePiece{64 * 1024 * 1024};
-  static constexpr Nanos kFirstInstants = std::chrono::milliseconds(50);
+  static constexpr Nanos kFirstInstants = std::chrono::milliseconds(25);
 
   /// Attaches to the VMM and starts the threads. `vm` and `unprivileged` are used here only.
   static Result<std::unique_ptr<DestinationPages>> Create(
