@@ -41,21 +41,26 @@ class Finder {
     AddOwnData(cpu);
   }
 
-  /// All processors run the same kernel: the first that shows it does. False: this one does not.
-  bool LookForKernel(const VcpuRegisters& cpu) {
-    const std::vector<GuestRange> image = FindKernelImage(cpu, tables_);
-    for (const GuestRange& range : image) AddLasting(range);
-    return !image.empty();
+  /// All processors run the same kernel, but one that is not in it may show little of it.
+  void LookForKernel(const VcpuRegisters& cpu) {
+    std::vector<GuestRange> image = FindKernelImage(cpu, tables_);
+    if (LengthOf(image) > LengthOf(kernel_)) kernel_ = std::move(image);
   }
 
   void AddFirmware() { AddLasting(kOptionRoms); }
 
   FirstPlaces Take() {
+    for (const GuestRange& range : kernel_) AddLasting(range);
     for (const GuestAddr table : tables_.tables()) Add(table);
     return std::move(found_);
   }
 
  private:
+  static ByteCount LengthOf(const std::vector<GuestRange>& ranges) {
+    ByteCount length;
+    for (const GuestRange& range : ranges) length += range.length;
+    return length;
+  }
   void AddLasting(const GuestRange& range) {
     for (ByteCount offset; offset < range.length; offset += ByteCount(kPageBytes)) {
       const auto place = layout_.PlaceOf(range.start + offset);
@@ -80,6 +85,7 @@ class Finder {
 
   const GuestLayout& layout_;
   GuestPageTables tables_;
+  std::vector<GuestRange> kernel_;
   FirstPlaces found_;
 };
 
@@ -89,11 +95,11 @@ FirstPlaces FindFirstPlaces(const std::vector<VcpuRegisters>& cpus, const GuestL
                             const ReadRam& read) {
   Finder finder(layout, read);
   for (const VcpuRegisters& cpu : cpus) finder.Walk(cpu);
-  for (size_t i = 0; i < cpus.size() && i < kSurroundingsMax; ++i) finder.LookAround(cpus[i]);
-  finder.AddFirmware();
-  for (const VcpuRegisters& cpu : cpus) {
-    if (finder.LookForKernel(cpu)) break;
+  for (size_t i = 0; i < cpus.size() && i < kSurroundingsMax; ++i) {
+    finder.LookAround(cpus[i]);
+    finder.LookForKernel(cpus[i]);
   }
+  finder.AddFirmware();
   return finder.Take();
 }
 

@@ -52,8 +52,6 @@ Result<AliasMapping> AliasMapping::Anonymous(ByteCount length) {
   FAULTLINE_ASSIGN(const HostAddr base,
                    Map(length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                        -1, ByteCount(0)));
-  // Fewer faults and fewer misses, where the system gives them.
-  ::madvise(reinterpret_cast<void*>(base.value()), length.value(), MADV_HUGEPAGE);
   return AliasMapping(base, length);
 }
 

@@ -67,6 +67,7 @@ Status DestinationSession::ActOn(const Frame& frame) {
   switch (frame.type) {
     case kHello:
     case kExtentsDone:
+    case kEarlyDone:
     case kFarewell:
     case kAbort:
     case kRefuse:
@@ -126,7 +127,7 @@ Status DestinationSession::TakeExtents(const Frame& frame) {
 /// heard yet that we gave up does nothing wrong.
 Status DestinationSession::TakeFirstPages(const Frame& frame) {
   if (phase() == DestinationPhase::kFailed) return {};
-  if (!AreAttached() || phase() != DestinationPhase::kPreparing) return NotNow(frame.type);
+  if (!TakesEarly()) return NotNow(frame.type);
   FAULTLINE_ASSIGN(const auto runs, wire::DecodeRuns(frame.body, pages_->geometry()));
   pages_->PutFirst(runs);
   return {};
@@ -135,7 +136,7 @@ Status DestinationSession::TakeFirstPages(const Frame& frame) {
 /// Only while the source's guest runs: no lane is open, so nobody fetches these pages.
 Status DestinationSession::TakeEarlyPages(const Frame& frame) {
   if (phase() == DestinationPhase::kFailed) return {};
-  if (!AreAttached() || phase() != DestinationPhase::kPreparing) return NotNow(frame.type);
+  if (!TakesEarly()) return NotNow(frame.type);
   FAULTLINE_ASSIGN(const wire::EarlyPages early,
                    wire::DecodeEarlyPages(frame.body, pages_->geometry()));
   pages_->LandEarly(early.run, early.bytes);
@@ -146,8 +147,7 @@ Status DestinationSession::TakeEarlyPages(const Frame& frame) {
 Status DestinationSession::TakeUnchanged(const Frame& frame) {
   if (!AreAttached() || !pages_->is_open()) return NotNow(frame.type);
   FAULTLINE_ASSIGN(auto runs, wire::DecodeRuns(frame.body, pages_->geometry()));
-  maps_->AddUnchanged(std::move(runs));
-  return {};
+  return maps_->AddUnchanged(std::move(runs)) ? Status() : NotNow(frame.type);
 }
 
 Status DestinationSession::TakeDeviceState(const Frame& frame) {
@@ -170,8 +170,12 @@ Status DestinationSession::TakeStopped() {
 Status DestinationSession::TakeHoles(const Frame& frame) {
   if (!AreAttached()) return NotNow(frame.type);
   FAULTLINE_ASSIGN(auto runs, wire::DecodeRuns(frame.body, pages_->geometry()));
-  maps_->AddHoles(std::move(runs));
-  return {};
+  return maps_->AddHoles(std::move(runs)) ? Status() : NotNow(frame.type);
+}
+
+/// The source's guest still runs, and no lane is open.
+bool DestinationSession::TakesEarly() {
+  return AreAttached() && phase() == DestinationPhase::kPreparing && !pages_->is_open();
 }
 
 bool DestinationSession::AreAttached() {

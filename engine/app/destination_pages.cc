@@ -13,8 +13,6 @@ namespace {
 /// Pushers sleep.
 constexpr Nanos kUrgentSpin = std::chrono::microseconds(20);
 
-constexpr int kRetriesMax = 20'000;  ///< a second's worth
-
 VmmMap MapOf(const Geometry& geometry, const VmDescription& vm) {
   std::vector<VmmAddr> bases;
   for (const VmRegion& region : vm.regions) bases.push_back(region.base);
@@ -31,15 +29,6 @@ std::vector<std::unique_ptr<UffdPlacer>> PlacersOf(const Attachment& attachment,
   return placers;
 }
 
-/// What a REMOVE event stood in the way of; the fault thread reads it in no time.
-template <class Landing>
-void WorkOff(Landing& landing) {
-  for (int i = 0; landing.has_retries() && i < kRetriesMax; ++i) {
-    std::this_thread::sleep_for(faultline::Landing::kRetryPause);
-    landing.Retry();
-  }
-}
-
 }  // namespace
 
 Result<std::unique_ptr<DestinationPages>> DestinationPages::Create(
@@ -49,6 +38,12 @@ Result<std::unique_ptr<DestinationPages>> DestinationPages::Create(
   const ShardMap shards(*shape, limits.fault_shards);
   FAULTLINE_ASSIGN(LedgerFile ledger, LedgerFile::Create(state_dir, vm.pid, shape->page_count()));
   FAULTLINE_ASSIGN(GuestRam ram, GuestRam::Open(*shape, vm, RamAccess::kReadWrite));
+  // Looked at again: `receive` may have waited for its source for long.
+  FAULTLINE_ASSIGN(const std::vector<PageRun> held, ram.DataRuns());
+  if (!held.empty()) {
+    return Fail(ErrorKind::kRefused, "the destination's guest RAM is not empty any more: another "
+                                     "guest may have come; start a QEMU for this one");
+  }
   VmmMap map = MapOf(*shape, vm);
   FAULTLINE_ASSIGN(Attachment attachment, Attachment::Create(vm.pid, map, shards, unprivileged));
   std::unique_ptr<DestinationPages> pages(
@@ -75,7 +70,7 @@ DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, Gue
       memory_ahead_(ram_, push_pause_, clock_),
       sweep_(PartsFor(sweep_metrics_)),
       early_(PartsFor(early_metrics_), [this](PageRun run, std::span<const std::byte> bytes) {
-        return ram_.Write(run, bytes);
+        return WriteEarly(run, bytes);
       }) {}
 
 DestinationPages::~DestinationPages() { StopThreads(); }
@@ -235,19 +230,25 @@ Status DestinationPages::Populate(PageRun rest, const std::function<Status()>& o
   return {};
 }
 
-void DestinationPages::SweepHoles(PageRun run) {
-  sweep_.SweepHoles(run);
-  WorkOff(sweep_);
-}
-
 void DestinationPages::LandEarly(PageRun run, std::span<const std::byte> bytes) {
+  const std::lock_guard lock(early_mutex_);
+  if (early_over_) return;
   early_bytes_.fetch_add(bytes.size(), std::memory_order_relaxed);
   early_.Land(run, bytes);
 }
 
-void DestinationPages::KeepEarly(PageRun run) {
-  early_.Keep(run);
-  WorkOff(early_);
+/// A write would fill a tmpfs of huge pages with small ones.
+bool DestinationPages::WriteEarly(PageRun run, std::span<const std::byte> bytes) {
+  if (!ram_.AllocatesAhead(run)) return ram_.Write(run, bytes);
+  if (!ram_.PopulateWrite(run).has_value()) return false;
+  std::copy(bytes.begin(), bytes.end(), ram_.window().BytesOf(run).begin());
+  return true;
+}
+
+bool DestinationPages::RetryMaps() {
+  sweep_.Retry();
+  early_.Retry();
+  return sweep_.has_retries() || early_.has_retries();
 }
 
 bool DestinationPages::guest_gone() const {
@@ -280,7 +281,9 @@ Status DestinationPages::Detach() {
   return attachment_.Detach(map_, shards_);
 }
 
-Status DestinationPages::EmptyRam() const {
+Status DestinationPages::EmptyRam() {
+  const std::lock_guard lock(early_mutex_);
+  early_over_ = true;
   FAULTLINE_ASSIGN(const std::vector<PageRun> ours, ram_.DataRuns());
   for (const PageRun& run : ours) ram_.FileOf(run).Empty(ram_.ExtentOf(run));
   return {};
@@ -320,6 +323,8 @@ SummaryJson DestinationPages::Summary(DestinationNumbers numbers) const {
     numbers.wire_bytes += thread->wire_bytes();
     numbers.retries += thread->lanes_lost();
   }
+  all.MergeFrom(sweep_metrics_.faults);
+  all.MergeFrom(early_metrics_.faults);
   numbers.early_pages = early_metrics_.landing.data_pages.value();
   numbers.data_bytes += ByteCount(early_metrics_.landing.data_bytes.value());
   numbers.wire_bytes += ByteCount(early_bytes_.load(std::memory_order_relaxed));

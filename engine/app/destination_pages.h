@@ -76,9 +76,11 @@ class DestinationPages {
   /// Bytes from before the source's stop (early_landing.h). One thread, before Open().
   void LandEarly(PageRun run, std::span<const std::byte> bytes);
   /// The source, stopped, vouches for what has landed early in `run`. The thread of SweepHoles.
-  void KeepEarly(PageRun run);
+  void KeepEarly(PageRun run) { early_.Keep(run); }
   /// The source has nothing in `run`: it is never asked for. One thread.
-  void SweepHoles(PageRun run);
+  void SweepHoles(PageRun run) { sweep_.SweepHoles(run); }
+  /// What SweepHoles and KeepEarly could not map yet. True: something is left. Their thread.
+  bool RetryMaps();
   /// What the source has: there must be room for it, it is pushed first, and memory for it that
   /// comes in huge pages is allocated ahead of need: hugetlbfs before this returns (afterwards its
   /// pool could be empty), tmpfs with a head start (memory_ahead.h). `on_piece` runs after
@@ -103,7 +105,7 @@ class DestinationPages {
   Status Detach();
   /// Guest RAM is as empty as it was found: this VMM can wait for another source. REQUIRES: Detach,
   /// StopThreads, and no device state was loaded.
-  [[nodiscard]] Status EmptyRam() const;
+  [[nodiscard]] Status EmptyRam();
   /// Ends the threads and their lanes. Without Detach, QEMU's userfaultfd stays registered: a guest
   /// with missing pages then waits for ever and never reads wrong bytes. One thread.
   void StopThreads();
@@ -135,6 +137,7 @@ class DestinationPages {
   /// hugetlbfs: what turns out to be zero gives its memory back, hence the touched mark. tmpfs
   /// needs none: a hole in a huge folio frees nothing and splits it, and it reads as zero as it is.
   Status Populate(PageRun rest, const std::function<Status()>& on_piece);
+  bool WriteEarly(PageRun run, std::span<const std::byte> bytes);
   Landing::Parts PartsFor(ThreadMetrics& metrics);
   [[nodiscard]] PusherLimits ShareOf(const PageLimits& limits);
 
@@ -161,6 +164,8 @@ class DestinationPages {
   ThreadMetrics early_metrics_;
   EarlyLanding early_;
   std::atomic<uint64_t> early_bytes_{0};  ///< that have crossed the wire
+  std::mutex early_mutex_;                ///< no page lands early once guest RAM is emptied
+  bool early_over_ = false;
   std::vector<std::unique_ptr<CoreFollower>> followers_;   ///< one for each shard
   std::vector<std::unique_ptr<UffdFaultSource>> sources_;  ///< one for each shard
   std::unique_ptr<ReadLanes> reads_;         ///< outlives the lanes, which work with its memory

@@ -16,7 +16,7 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr Nanos kSlice = milliseconds(200);   ///< how late a lost link or a signal is noticed
-constexpr Nanos kLanesTimeout = seconds(60);  ///< from Welcome to ExtentsDone
+constexpr Nanos kSourceSilence = seconds(60);  ///< from Welcome to Prepared
 constexpr Nanos kLoadTimeout = seconds(120);  ///< from Prepared to devices loaded
 constexpr Nanos kGoPatience = minutes(10);    ///< how long a loaded guest waits for Go
 constexpr Nanos kFarewellPatience = seconds(10);
@@ -160,13 +160,15 @@ uint32_t DestinationSession::FaultShards() const {
 
 /// Room for what the source has, while its guest still runs; then the device state's way in.
 Status DestinationSession::MakeRoom() {
-  FAULTLINE_TRY(AwaitExtents());
+  FAULTLINE_TRY(AwaitPreparing(wire::FrameType::kExtentsDone));
   FAULTLINE_TRY(AnswerOffer());
   FAULTLINE_TRY(pages_->Expect(extents_, [this] {
     ReportProgress();
     return CheckAlive();
   }));
   extents_ = {};
+  // Read before the device state comes, or that would wait behind them on the wire.
+  FAULTLINE_TRY(AwaitPreparing(wire::FrameType::kEarlyDone));
   FAULTLINE_ASSIGN(const tcp::UniqueFd qemus, device_stream_.Open(*link_));
   FAULTLINE_TRY(vm_.StartDeviceState(qemus.get()));
   progress_.Step("ready");
@@ -174,13 +176,13 @@ Status DestinationSession::MakeRoom() {
 }
 
 /// As long as the source is heard: it may have a lot to register before.
-Status DestinationSession::AwaitExtents() {
+Status DestinationSession::AwaitPreparing(wire::FrameType type) {
   while (true) {
     FAULTLINE_TRY(CheckAlive());
-    const Result<Frame> done = inbox_.Await(wire::FrameType::kExtentsDone, kSlice);
+    const Result<Frame> done = inbox_.Await(type, kSlice);
     if (done.has_value()) return {};
     if (done.error().kind != ErrorKind::kTimeout) return tl::make_unexpected(done.error());
-    if (clock_.Now() - Nanos(heard_at_.load()) > kLanesTimeout)
+    if (clock_.Now() - Nanos(heard_at_.load()) > kSourceSilence)
       return tl::make_unexpected(done.error());
   }
 }
@@ -306,9 +308,9 @@ ExitCode DestinationSession::GiveUp(const Error& error) {
   if (maps_) maps_->Stop();
   if (pages_) pages_->StopThreads();
   if (pages_ && fresh) {
-    Status left = pages_->Detach();
-    if (left.has_value()) left = pages_->EmptyRam();
-    if (!left.has_value()) spdlog::warn("{}", left.error().message);
+    for (const Status& done : {pages_->Detach(), pages_->EmptyRam()}) {
+      if (!done.has_value()) spdlog::warn("{}", done.error().message);
+    }
   }
   spdlog::error("receive: {}{}", error.message,
                 fresh || ran ? "" : "; end this QEMU, it holds no guest that may run");

@@ -43,7 +43,7 @@ class DestinationSession {
   Status CompareGuests();
   Status AttachPages();
   Status MakeRoom();
-  Status AwaitExtents();
+  Status AwaitPreparing(wire::FrameType type);
   Status AnswerOffer();
   Status AcceptOffer();
   [[nodiscard]] bool MayRead() const;
@@ -83,6 +83,7 @@ class DestinationSession {
   Status TakeRdmaCurrent(const Frame& frame);
   Status NotNow(wire::FrameType type) const;
   bool AreAttached();
+  bool TakesEarly();
 
   [[nodiscard]] DestinationPhase phase() const { return phase_.phase(); }
   void Advance(DestinationEvent event) { phase_.Advance(event); }

@@ -8,10 +8,15 @@ FinalMaps::FinalMaps(DestinationPages& pages) : pages_(pages), thread_([this] { 
   pthread_setname_np(thread_.native_handle(), "fl-maps");
 }
 
-void FinalMaps::Add(Part part) {
+bool FinalMaps::Add(Part part) {
   const std::lock_guard lock(mutex_);
+  PageIndex& next = next_[static_cast<size_t>(part.kind)];
+  if (part.runs.empty()) return true;
+  if (part.runs.front().first < next) return false;
+  next = part.runs.back().end();
   queue_.push_back(std::move(part));
   changed_.notify_all();
+  return true;
 }
 
 void FinalMaps::Stop() {
@@ -24,14 +29,24 @@ void FinalMaps::Stop() {
 }
 
 void FinalMaps::Run() {
+  const auto has_work = [this] { return stopping_ || !queue_.empty(); };
+  bool retries = false;  // until the fault thread has read a REMOVE event
   std::unique_lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    if (retries) {
+      changed_.wait_for(lock, kRetryPause, has_work);
+    } else {
+      changed_.wait(lock, has_work);
+    }
     if (stopping_) return;
-    const Part part = std::move(queue_.front());
-    queue_.pop_front();
+    Part part{Kind::kHoles, {}};
+    if (!queue_.empty()) {
+      part = std::move(queue_.front());
+      queue_.pop_front();
+    }
     lock.unlock();
     Apply(part);
+    retries = pages_.RetryMaps();
     lock.lock();
   }
 }

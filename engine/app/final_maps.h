@@ -3,6 +3,7 @@
 // device state that shares the control lane.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -22,9 +23,13 @@ class FinalMaps {
   FinalMaps& operator=(const FinalMaps&) = delete;
   ~FinalMaps() { Stop(); }
 
-  // Any thread. The total is bounded by the geometry: runs rise and do not overlap.
-  void AddHoles(std::vector<PageRun> runs) { Add({Kind::kHoles, std::move(runs)}); }
-  void AddUnchanged(std::vector<PageRun> runs) { Add({Kind::kUnchanged, std::move(runs)}); }
+  // Any thread. False: the runs of this kind do not rise over all calls, so nothing bounds them.
+  [[nodiscard]] bool AddHoles(std::vector<PageRun> runs) {
+    return Add({Kind::kHoles, std::move(runs)});
+  }
+  [[nodiscard]] bool AddUnchanged(std::vector<PageRun> runs) {
+    return Add({Kind::kUnchanged, std::move(runs)});
+  }
   /// Drops what is left and joins. May be called again.
   void Stop();
 
@@ -34,7 +39,10 @@ class FinalMaps {
     Kind kind;
     std::vector<PageRun> runs;
   };
-  void Add(Part part);
+  static constexpr size_t kKinds = 2;
+  static constexpr Nanos kRetryPause = std::chrono::milliseconds(1);
+
+  bool Add(Part part);
   void Run();
   void Apply(const Part& part);
 
@@ -42,6 +50,7 @@ class FinalMaps {
   std::mutex mutex_;  ///< guards all below
   std::condition_variable changed_;
   std::deque<Part> queue_;
+  std::array<PageIndex, kKinds> next_;  ///< of each kind: where its runs may go on
   bool stopping_ = false;
   std::thread thread_;  ///< last: it uses all of the above
 };

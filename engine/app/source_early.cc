@@ -8,30 +8,32 @@
 
 #include "engine/app/first_pages.h"
 #include "engine/app/source_session.h"
-#include "engine/app/thread_slice.h"
 #include "engine/core/rate_limiter.h"
 
 namespace faultline {
 namespace {
 
 constexpr ByteCount kEarlyMax{uint64_t{32} << 20};
+/// So that a slow link does not keep the guest from being stopped.
+constexpr Nanos kEarlyTime = std::chrono::seconds(1);
 constexpr Nanos kRateSlice = std::chrono::milliseconds(50);
 
 }  // namespace
 
 /// While the destination attaches.
-Status SourceSession::LookAhead() {
+void SourceSession::LookAhead() {
   const ReadRam read = [this](RamPlace place, std::span<std::byte> out) {
     return ram_->file(place.region).ReadAt(place.offset, out);
   };
   const FirstPlaces places = vm_.LookForFirstPlaces(read);
   first_pages_ = RunsOf(places.changing, *geometry_);
-  FAULTLINE_ASSIGN(early_memory_, AliasMapping::Anonymous(kEarlyMax));
-  const std::span<std::byte> memory(reinterpret_cast<std::byte*>(early_memory_->base().value()),
-                         kEarlyMax.value());
-  early_.emplace(ram_->window(), *presence_, memory);
+  std::span<std::byte> room;
+  if (auto memory = AliasMapping::Anonymous(kEarlyMax); memory.has_value()) {
+    early_memory_.emplace(*std::move(memory));
+    room = {reinterpret_cast<std::byte*>(early_memory_->base().value()), kEarlyMax.value()};
+  }
+  early_.emplace(ram_->window(), *presence_, room);
   early_->Add(RunsOf(places.lasting, *geometry_));
-  return {};
 }
 
 /// While the destination makes room. What has changed since LookAhead will change again: it is
@@ -41,21 +43,30 @@ Status SourceSession::SendFirstPages() {
     for (const PageRun& run : runs) numbers_.first_pages += run.count.value();
     FAULTLINE_TRY(SendRuns(wire::FrameType::kFirstPages, runs));
   }
+  // What ends it early, a lost link too, is told by whoever waits for the destination next.
+  if (const Status sent = SendEarlyPages(); !sent.has_value()) {
+    spdlog::debug("{}", sent.error().message);
+  }
+  static_cast<void>(link_->Send(wire::FrameType::kEarlyDone));
+  return {};
+}
+
+Status SourceSession::SendEarlyPages() {
+  const Nanos end = clock_.Now() + kEarlyTime;
   RateLimiter rate(options_.bulk_bytes_per_second, kRunBytesMax);
   return early_->VisitCopies([&](PageRun run, std::span<const std::byte> bytes) -> Status {
-    while (!rate.TryTake(ByteCount(bytes.size()), clock_.Now())) {
-      FAULTLINE_TRY(CheckLink(Nanos::max()));
-      const Nanos wait = rate.WaitFor(ByteCount(bytes.size()), clock_.Now());
-      std::this_thread::sleep_for(std::min(wait, kRateSlice));
+    const ByteCount size(bytes.size());
+    for (Nanos now = clock_.Now(); !rate.TryTake(size, now); now = clock_.Now()) {
+      FAULTLINE_TRY(CheckLink(end));
+      std::this_thread::sleep_for(std::min(rate.WaitFor(size, now), kRateSlice));
     }
+    FAULTLINE_TRY(CheckLink(end));
     return link_->Send(wire::FrameType::kEarlyPages, wire::EncodeEarlyPages({run, bytes}));
   });
 }
 
-/// From the stop on. It has a processor when the two VMMs leave one: they are what the guest waits
-/// for.
+/// From the stop on, beside the device state.
 void SourceSession::SendUnchanged() {
-  RunWhenIdle();
   const Status sent = early_->VisitUnchanged([this](const std::vector<PageRun>& runs) -> Status {
     const bool over = phase() == SourcePhase::kReleased || phase() == SourcePhase::kResumed;
     if (over) return Fail(ErrorKind::kRefused, "nobody needs to know any more");

@@ -95,7 +95,7 @@ Status SourceSession::Connect() {
                          .bulk_bytes_per_second = options_.bulk_bytes_per_second,
                          .compression = options_.compression});
   FAULTLINE_TRY(link_->Send(wire::FrameType::kHello, hello));
-  FAULTLINE_TRY(LookAhead());
+  LookAhead();
   FAULTLINE_ASSIGN(const Frame frame, inbox_.Await(wire::FrameType::kWelcome, kWelcomeTimeout));
   FAULTLINE_ASSIGN(const wire::WelcomeBody welcome, wire::DecodeWelcome(frame.body));
   urgent_lanes_ = welcome.urgent_lanes;

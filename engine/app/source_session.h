@@ -67,8 +67,9 @@ class SourceSession {
   void KeepLink(const Error& error);
   void Redial();
   Status SendRuns(wire::FrameType type, const std::vector<PageRun>& runs);
-  Status LookAhead();
+  void LookAhead();
   Status SendFirstPages();
+  Status SendEarlyPages();
   void SendUnchanged();
   void SendHoles();
   Result<Frame> AwaitPreparing(wire::FrameType type);

@@ -34,11 +34,4 @@ inline void RunPromptly() {
   syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
-/// The calling thread leaves the processor to whoever else wants it. Only for what nobody waits
-/// for, and for threads that hold nothing that others wait for. Source: sched(7), SCHED_IDLE.
-inline void RunWhenIdle() {
-  const sched_param none{};
-  sched_setscheduler(0, SCHED_IDLE, &none);
-}
-
 }  // namespace faultline

@@ -25,8 +25,9 @@ class EarlyLanding {
   EarlyLanding(Landing::Parts parts, Write write)
       : parts_(parts), write_(std::move(write)), landing_(parts) {}
 
-  /// Before the source's stop. What somebody else has claimed, and what the file has no room for,
-  /// is fetched later like any page. REQUIRES: as many bytes as the run has.
+  /// Before the source's stop. From the first page on that somebody else has claimed, and where the
+  /// file has no room, pages are fetched later like any other. REQUIRES: as many bytes as the run
+  /// has.
   void Land(PageRun run, std::span<const std::byte> bytes);
   /// The source, stopped, vouches for `run`, of any length: what has landed of it is the guest's.
   void Keep(PageRun run);

@@ -23,7 +23,7 @@
 //                                 ◄──────────  RdmaAnswer)
 //     Extents*, ExtentsDone       ──────────►  makes room for them; the guest still runs
 //     FirstPages*                 ──────────►  what the guest will touch first
-//     EarlyPages*                 ──────────►  … and will hardly have changed by then, with bytes
+//     EarlyPages*, EarlyDone      ──────────►  … and will hardly have changed by then, with bytes
 //                                 ◄──────────  Prepared (attached, lanes up, room made)
 //     DeviceState*                ◄─────────►  DeviceState* (QEMU's own stream and return path)
 //     Stopped (guest paused)      ──────────►  from here every request is answered for good
@@ -159,8 +159,9 @@ enum class FrameType : uint16_t {
   kFirstPages = 22,
   kEarlyPages = 23,
   kUnchanged = 24,
+  kEarlyDone = 25,
 };
-inline constexpr uint16_t kFrameTypeLast = 24;
+inline constexpr uint16_t kFrameTypeLast = 25;
 
 struct FrameHeader {
   uint32_t length;  ///< of the body; at most kFrameBytesMax

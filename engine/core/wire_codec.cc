@@ -104,6 +104,7 @@ std::string_view Name(FrameType type) {
     case FrameType::kFirstPages: return "FirstPages";
     case FrameType::kEarlyPages: return "EarlyPages";
     case FrameType::kUnchanged: return "Unchanged";
+    case FrameType::kEarlyDone: return "EarlyDone";
   }
   return "Unknown";
 }
