@@ -15,10 +15,10 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 
-constexpr Nanos kSlice = milliseconds(200);   ///< how late a lost link or a signal is noticed
+constexpr Nanos kSlice = milliseconds(200);    ///< how late a lost link or a signal is noticed
 constexpr Nanos kSourceSilence = seconds(60);  ///< from Welcome to Prepared
-constexpr Nanos kLoadTimeout = seconds(120);  ///< from Prepared to devices loaded
-constexpr Nanos kGoPatience = minutes(10);    ///< how long a loaded guest waits for Go
+constexpr Nanos kLoadTimeout = seconds(120);   ///< from Prepared to devices loaded
+constexpr Nanos kGoPatience = minutes(10);     ///< how long a loaded guest waits for Go
 constexpr Nanos kFarewellPatience = seconds(10);
 constexpr Nanos kProgressPeriod = milliseconds(100);
 constexpr Nanos kPagesPollMin = milliseconds(1);

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include <optional>
+
 namespace faultline {
 
 FinalMaps::FinalMaps(DestinationPages& pages) : pages_(pages), thread_([this] { Run(); }) {
@@ -39,13 +41,13 @@ void FinalMaps::Run() {
       changed_.wait(lock, has_work);
     }
     if (stopping_) return;
-    Part part{Kind::kHoles, {}};
+    std::optional<Part> part;
     if (!queue_.empty()) {
       part = std::move(queue_.front());
       queue_.pop_front();
     }
     lock.unlock();
-    Apply(part);
+    if (part) Apply(*part);
     retries = pages_.RetryMaps();
     lock.lock();
   }

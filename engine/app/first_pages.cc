@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/core/page_runs.h"
+
 namespace faultline {
 
 std::vector<PageRun> RunsOf(std::span<const RamPlace> places, const Geometry& geometry) {
@@ -16,12 +18,7 @@ std::vector<PageRun> RunsOf(std::span<const RamPlace> places, const Geometry& ge
   pages.erase(std::unique(pages.begin(), pages.end()), pages.end());
 
   std::vector<PageRun> runs;
-  for (const PageIndex page : pages) {
-    const bool follows = !runs.empty() && runs.back().end() == page &&
-                         geometry.RegionOf(page) == geometry.RegionOf(runs.back().first);
-    if (!follows) runs.push_back({page, PageCount(0)});
-    runs.back().count += PageCount(1);
-  }
+  for (const PageIndex page : pages) AppendJoined(runs, {page, PageCount(1)}, geometry);
   return runs;
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/app/parallel.h"
+#include "engine/core/page_runs.h"
 #include "engine/core/zero_check.h"
 #include "rdma/memlock.h"
 #include "rdma/region_plan.h"
@@ -14,15 +15,6 @@ namespace faultline {
 namespace {
 
 constexpr PageCount kOne{1};
-
-/// Appends, or grows the last run if it ends where `run` begins.
-void AppendJoined(std::vector<PageRun>& runs, PageRun run) {
-  if (!runs.empty() && runs.back().end() == run.first) {
-    runs.back().count += run.count;
-  } else {
-    runs.push_back(run);
-  }
-}
 
 }  // namespace
 
@@ -88,11 +80,11 @@ std::vector<PageRun> ReadableRam::WithoutZeroes(PageRun piece) {
     const bool is_long = ram_.geometry().BytesOf(zeroes) >= kRunBytesMin;
     if (!zeroes.empty() && !is_long) {
       zero_hint_.MarkPresent(zeroes);
-      AppendJoined(kept, zeroes);
+      AppendJoined(kept, zeroes, ram_.geometry());
     }
     page = zeroes.end();
     if (page == piece.end()) break;
-    AppendJoined(kept, {page, kOne});  // the page that ended the stretch
+    AppendJoined(kept, {page, kOne}, ram_.geometry());  // the page that ended the stretch
     page += kOne;
   }
   return kept;
@@ -137,7 +129,8 @@ std::vector<PageRun> ReadableRam::CurrentOf(const Pinned& pinned) const {
     for (uint64_t page = begin; page < end; ++page) {
       const PageIndex index = pinned.run.first + PageCount(page);
       const auto bytes = pinned.mapping.bytes().subspan(page * page_bytes, page_bytes);
-      if (!zero_hint_.IsPresent(index) || !IsAllZero(bytes)) AppendJoined(current, {index, kOne});
+      if (zero_hint_.IsPresent(index) && IsAllZero(bytes)) continue;
+      AppendJoined(current, {index, kOne}, ram_.geometry());
     }
   };
   // What cannot be looked at is not vouched for.

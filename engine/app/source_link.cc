@@ -103,8 +103,7 @@ ExitCode SourceSession::GiveUp(const Error& error) {
   Advance(SourceEvent::kFailure);
   for (const auto& lane : lanes_) lane->Stop();
   link_->Stop();
-  if (hole_scan_.joinable()) hole_scan_.join();
-  if (early_check_.joinable()) early_check_.join();
+  JoinScans();
   StopReads();
   numbers_.result = "failed";
   numbers_.total = clock_.Now() - started_at_;
@@ -133,6 +132,11 @@ void SourceSession::SendHoles() {
   Status sent = SendRuns(wire::FrameType::kHoles, HolesBetween(*geometry_, *data));
   if (sent.has_value()) sent = link_->Send(wire::FrameType::kHolesDone);
   if (!sent.has_value()) spdlog::debug("{}", sent.error().message);
+}
+
+void SourceSession::JoinScans() {
+  if (hole_scan_.joinable()) hole_scan_.join();
+  if (early_check_.joinable()) early_check_.join();
 }
 
 void SourceSession::OnFrame(Frame frame) {

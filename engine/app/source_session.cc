@@ -46,8 +46,7 @@ SourceSession::SourceSession(const MigrateOptions& options, QemuSource& vm, Endp
 
 SourceSession::~SourceSession() {
   link_->Stop();
-  if (hole_scan_.joinable()) hole_scan_.join();
-  if (early_check_.joinable()) early_check_.join();
+  JoinScans();
   StopReads();
 }
 
@@ -213,8 +212,7 @@ void SourceSession::ServePages() {
 }
 
 void SourceSession::Release() {
-  if (hole_scan_.joinable()) hole_scan_.join();
-  if (early_check_.joinable()) early_check_.join();
+  JoinScans();
   numbers_.device_bytes = device_stream_.BytesCarried();
   for (const auto& lane : lanes_) {
     lane->Stop();

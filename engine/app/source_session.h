@@ -72,6 +72,7 @@ class SourceSession {
   Status SendEarlyPages();
   void SendUnchanged();
   void SendHoles();
+  void JoinScans();
   Result<Frame> AwaitPreparing(wire::FrameType type);
   Status MakeReadable();
   Status TakeAnswer();

@@ -1,4 +1,4 @@
-// How soon a thread of ours runs on a busy host.
+// How soon a thread of ours runs when it is woken on a busy host.
 //
 // An urgent thread works for some microseconds and sleeps again. With the usual slice of 3 ms the
 // scheduler lets whoever runs finish its own first; with the shortest one the woken thread's

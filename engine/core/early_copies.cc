@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "engine/core/page_runs.h"
 #include "engine/core/zero_check.h"
 
 namespace faultline {
@@ -38,7 +39,7 @@ std::vector<PageRun> EarlyCopies::ForgetChanged() {
   std::vector<PageRun> changed;
   std::erase_if(copies_, [&](const Copy& copy) {
     const bool differs = HasChanged(copy);
-    if (differs) Append(changed, copy.page);
+    if (differs) AppendJoined(changed, {copy.page, kOne}, ram_.geometry());
     return differs;
   });
   return changed;
@@ -51,7 +52,7 @@ Status EarlyCopies::VisitCopies(
     const Copy& first = copies_[i];
     size_t length = 0;  // of pages that lie side by side, in guest RAM and here
     for (; i < copies_.size() && length < kVisitedMax.value(); ++i, ++length) {
-      Append(run, copies_[i].page);
+      AppendJoined(run, {copies_[i].page, kOne}, ram_.geometry());
       const bool beside = copies_[i].bytes == first.bytes + length * kPageSize.bytes();
       if (run.size() > 1 || !beside) break;
     }
@@ -65,21 +66,14 @@ Status EarlyCopies::VisitUnchanged(
     const std::function<Status(const std::vector<PageRun>&)>& visit) const {
   std::vector<PageRun> batch;
   for (size_t i = 0; i < copies_.size(); ++i) {
-    if (!HasChanged(copies_[i])) Append(batch, copies_[i].page);
+    const PageRun page{copies_[i].page, kOne};
+    if (!HasChanged(copies_[i])) AppendJoined(batch, page, ram_.geometry());
     const bool full = (i + 1) % kBatchPages == 0 || i + 1 == copies_.size();
     if (!full || batch.empty()) continue;
     FAULTLINE_TRY(visit(batch));
     batch.clear();
   }
   return {};
-}
-
-void EarlyCopies::Append(std::vector<PageRun>& runs, PageIndex page) const {
-  const Geometry& geometry = ram_.geometry();
-  const bool follows = !runs.empty() && runs.back().end() == page &&
-                       geometry.RegionOf(page) == geometry.RegionOf(runs.back().first);
-  if (!follows) runs.push_back({page, PageCount(0)});
-  runs.back().count += kOne;
 }
 
 }  // namespace faultline

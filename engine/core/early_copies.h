@@ -46,7 +46,6 @@ class EarlyCopies {
     const std::byte* bytes;
   };
   [[nodiscard]] bool HasChanged(const Copy& copy) const;
-  void Append(std::vector<PageRun>& runs, PageIndex page) const;
 
   const RamWindow& ram_;
   const PresenceMap& presence_;

@@ -1,7 +1,7 @@
 // What happens to bytes that have arrived, on whichever lane: land → place → wake.
 //
-// Shared by the fault loop (single pages), the pusher (runs) and the hole sweep; one instance per
-// thread.
+// Shared by the fault loop (single pages), the pusher (runs), the hole sweep and what comes early;
+// one instance per thread.
 //   Requested: Held is written first, then CONTINUE, then Mapped. A page somebody waits for is
 //     mapped before the rest of its run.
 //   Zero: the alias is emptied where bytes may lie, then Hole; mapped only if somebody waits.

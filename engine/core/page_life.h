@@ -2,7 +2,7 @@
 //
 //   Absent ──claim──► Requested ──land──► Held ──map──► Mapped
 //   Absent, Requested ──found empty──► Hole ──map──► Mapped
-//   Requested ──remove──► Discarding ──land | found empty | lane quiet──► Released
+//   Requested ──remove──► Discarding ──land | found empty | lane quiet | land early──► Released
 //   Absent, Held, Mapped, Hole ──remove──► Released
 //   Requested ──lane quiet | land early──► Absent
 //
