@@ -39,17 +39,33 @@ Result<std::unique_ptr<QemuDestination>> QemuDestination::Attach(const QemuTarge
       new QemuDestination(std::move(qmp), std::move(facts), std::move(findings)));
 }
 
+Status QemuDestination::SetUp() {
+  if (setup_) return {};
+  FAULTLINE_ASSIGN(setup_, MigrationSetup::Apply(*qmp_));
+  return {};
+}
+
+Status QemuDestination::Restore() {
+  if (!setup_) return {};
+  FAULTLINE_TRY(setup_->Restore(*qmp_));
+  setup_.reset();
+  return {};
+}
+
 Status QemuDestination::StartDeviceState(int stream_fd) {
+  FAULTLINE_TRY(SetUp());
   // While QEMU waits for a migration, `stop` means: do not start by yourself (qmp_stop).
   FAULTLINE_TRY(qmp_->Execute("stop"));
-  FAULTLINE_TRY(MigrationSetup::Apply(*qmp_));
   qmp_->ForgetEvents();
   running_at_.reset();
   FAULTLINE_ASSIGN(const std::string uri, PassStream(*qmp_, stream_fd));
   Json arguments = {{"uri", uri}};
   if (facts_.version_major >= kMajorWithExitOnError) arguments["exit-on-error"] = false;
   const auto started = qmp_->Execute("migrate-incoming", std::move(arguments));
-  if (started) return {};
+  if (started) {
+    setup_.reset();  // QEMU keeps them to the end now
+    return {};
+  }
   DropStream(*qmp_);
   return tl::unexpected(started.error());
 }

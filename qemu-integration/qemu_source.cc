@@ -56,8 +56,21 @@ FirstPlaces QemuSource::LookForFirstPlaces(const ReadRam& read) {
   return FindFirstPlaces(ParseRegisters(*registers), layout, read);
 }
 
-Status QemuSource::StartDeviceState(int stream_fd) {
+Status QemuSource::SetUp() {
+  if (setup_) return {};
   FAULTLINE_ASSIGN(setup_, MigrationSetup::Apply(*qmp_));
+  return {};
+}
+
+Status QemuSource::Restore() {
+  if (!setup_) return {};
+  FAULTLINE_TRY(setup_->Restore(*qmp_));
+  setup_.reset();
+  return {};
+}
+
+Status QemuSource::StartDeviceState(int stream_fd) {
+  FAULTLINE_TRY(SetUp());
   qmp_->ForgetEvents();
   stopped_at_.reset();
   limit_ = 0;
@@ -120,10 +133,7 @@ Status QemuSource::TryResume() {
   }
   FAULTLINE_TRY(EndMigration());
   FAULTLINE_TRY(RunAgain());
-  if (!setup_) return {};
-  FAULTLINE_TRY(setup_->Restore(*qmp_));
-  setup_.reset();
-  return {};
+  return Restore();
 }
 
 Status QemuSource::EndMigration() {

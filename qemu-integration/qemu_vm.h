@@ -1,6 +1,7 @@
 // QEMU as the engine's VMM: the hand-over of DESIGN §2 on QMP.
 //
 //   source                                destination
+//   SetUp             capabilities        SetUp             capabilities
 //   StartDeviceState  migrate fd:         StartDeviceState  stop, migrate-incoming fd:
 //   WaitStopped       STOP, pre-switchover
 //   ContinueDeviceState  migrate-continue
@@ -37,6 +38,8 @@ class QemuSource final : public SourceVm {
 
   [[nodiscard]] const VmDescription& description() const override { return description_; }
   FirstPlaces LookForFirstPlaces(const ReadRam& read) override;
+  Status SetUp() override;
+  Status Restore() override;
   Status StartDeviceState(int stream_fd) override;
   Status WaitStopped(Nanos timeout) override;
   Status ContinueDeviceState() override;
@@ -62,7 +65,7 @@ class QemuSource final : public SourceVm {
   QemuFacts facts_;
   std::vector<Finding> findings_;
   VmDescription description_;
-  std::optional<MigrationSetup> setup_;  ///< what to put back on Resume
+  std::optional<MigrationSetup> setup_;  ///< what Restore and Resume put back
   std::optional<int64_t> stopped_at_;
   size_t limit_ = 0;        ///< of kDowntimeLimitsMs, the one that holds
   Nanos next_limit_at_{0};  ///< when the next one will
@@ -74,6 +77,8 @@ class QemuDestination final : public DestinationVm {
   static Result<std::unique_ptr<QemuDestination>> Attach(const QemuTarget& target);
 
   [[nodiscard]] const VmDescription& description() const override { return description_; }
+  Status SetUp() override;
+  Status Restore() override;
   Status StartDeviceState(int stream_fd) override;
   Status WaitLoaded(Nanos timeout) override;
   Status Run() override;
@@ -95,6 +100,7 @@ class QemuDestination final : public DestinationVm {
   QemuFacts facts_;
   std::vector<Finding> findings_;
   VmDescription description_;
+  std::optional<MigrationSetup> setup_;  ///< what Restore puts back
   std::optional<int64_t> running_at_;
 };
 

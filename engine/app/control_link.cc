@@ -15,10 +15,11 @@ void ControlLink::Connect(tcp::UniqueFd socket, std::string peer) {
   changed_.notify_all();
 }
 
-Status ControlLink::Send(wire::FrameType type, std::span<const std::byte> body) {
+Status ControlLink::Send(wire::FrameType type, std::span<const std::byte> body,
+                         std::span<const std::byte> more) {
   const std::shared_ptr<ControlLane> lane = this->lane();
   if (!lane) return Fail(ErrorKind::kPeer, "the control connection is lost");
-  return lane->Send(type, body);
+  return lane->Send(type, body, more);
 }
 
 Status ControlLink::SendText(wire::FrameType type, std::string_view text) {

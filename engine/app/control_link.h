@@ -31,7 +31,8 @@ class ControlLink {
 
   /// Gives the link its next connection; an older one is shut down.
   void Connect(tcp::UniqueFd socket, std::string peer);
-  Status Send(wire::FrameType type, std::span<const std::byte> body = {});
+  Status Send(wire::FrameType type, std::span<const std::byte> body = {},
+              std::span<const std::byte> more = {});
   Status SendText(wire::FrameType type, std::string_view text);
   /// Ends the connection and joins the thread. May be called again.
   void Stop();

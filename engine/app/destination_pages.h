@@ -83,10 +83,14 @@ class DestinationPages {
   bool RetryMaps();
   /// What the source has: there must be room for it, it is pushed first, and memory for it that
   /// comes in huge pages is allocated ahead of need: hugetlbfs before this returns (afterwards its
-  /// pool could be empty), tmpfs with a head start (memory_ahead.h). `on_piece` runs after
+  /// pool could be empty), tmpfs from now on (memory_ahead.h). `on_piece` runs after
   /// each kPopulatePiece at the latest, however long the runs: for signs of life, and to stop with
   /// its error. Once, before Open(); `runs` as SequentialOrder::PutFirst wants them.
   Status Expect(std::span<const PageRun> runs, const std::function<Status()>& on_piece);
+  /// Until most guests' memory is there. `on_slice` as above. After Expect, before Open().
+  Status AwaitHeadStart(const std::function<Status()>& on_slice) const {
+    return memory_ahead_.AwaitHeadStart(on_slice);
+  }
 
   /// Adds lanes of READs beside all page lanes. An error: pages come over TCP. Once, before
   /// Open(). REQUIRES: may_read.

@@ -162,11 +162,14 @@ uint32_t DestinationSession::FaultShards() const {
 Status DestinationSession::MakeRoom() {
   FAULTLINE_TRY(AwaitPreparing(wire::FrameType::kExtentsDone));
   FAULTLINE_TRY(AnswerOffer());
-  FAULTLINE_TRY(pages_->Expect(extents_, [this] {
+  const auto look = [this] {
     ReportProgress();
     return CheckAlive();
-  }));
+  };
+  FAULTLINE_TRY(pages_->Expect(extents_, look));
   extents_ = {};
+  FAULTLINE_TRY(vm_.SetUp());
+  FAULTLINE_TRY(pages_->AwaitHeadStart(look));
   // Read before the device state comes, or that would wait behind them on the wire.
   FAULTLINE_TRY(AwaitPreparing(wire::FrameType::kEarlyDone));
   FAULTLINE_ASSIGN(const tcp::UniqueFd qemus, device_stream_.Open(*link_));
@@ -311,6 +314,8 @@ ExitCode DestinationSession::GiveUp(const Error& error) {
     for (const Status& done : {pages_->Detach(), pages_->EmptyRam()}) {
       if (!done.has_value()) spdlog::warn("{}", done.error().message);
     }
+    if (const Status done = vm_.Restore(); !done.has_value())
+      spdlog::debug("{}", done.error().message);
   }
   spdlog::error("receive: {}{}", error.message,
                 fresh || ran ? "" : "; end this QEMU, it holds no guest that may run");

@@ -62,7 +62,7 @@ Status SourceSession::SendEarlyPages() {
       std::this_thread::sleep_for(std::min(rate.WaitFor(size, now), kRateSlice));
     }
     FAULTLINE_TRY(CheckLink(end));
-    return link_->Send(wire::FrameType::kEarlyPages, wire::EncodeEarlyPages({run, bytes}));
+    return link_->Send(wire::FrameType::kEarlyPages, wire::EncodeRuns(std::span(&run, 1)), bytes);
   });
 }
 

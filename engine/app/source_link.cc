@@ -91,13 +91,15 @@ ExitCode SourceSession::GiveUp(const Error& error) {
   FAULTLINE_CHECK(MayResume(phase()));
   device_stream_.Stop();
   const bool touched = phase() == SourcePhase::kSwitching;
-  Status resumed;
-  if (touched) resumed = vm_.Resume();
-  if (resumed.has_value()) {
+  const Status undone = touched ? vm_.Resume() : vm_.Restore();
+  if (undone.has_value()) {
     spdlog::error("migrate: {}; the guest runs on here", error.message);
-  } else {
+  } else if (touched) {
     spdlog::error("migrate: {}; then resuming the guest failed: {}; run `cont` in its monitor",
-                  error.message, resumed.error().message);
+                  error.message, undone.error().message);
+  } else {
+    spdlog::error("migrate: {}; the guest runs on here, with QEMU's settings for migrations: {}",
+                  error.message, undone.error().message);
   }
   SendAbort(error.message);
   Advance(SourceEvent::kFailure);

@@ -63,9 +63,10 @@ ExitCode SourceSession::Run() {
 Status SourceSession::Prepare() {
   FAULTLINE_TRY(OpenRam());
   FAULTLINE_TRY(Connect());
-  FAULTLINE_TRY(OpenLanes());
   FAULTLINE_TRY(OfferReads());
-  return SendExtents();
+  FAULTLINE_TRY(SendExtents());
+  FAULTLINE_TRY(OpenLanes());
+  return AwaitRoom();
 }
 
 Status SourceSession::HandOver() {
@@ -125,8 +126,14 @@ Status SourceSession::SendExtents() {
   extents_ = {};
   FAULTLINE_TRY(link_->Send(wire::FrameType::kExtentsDone));
   heard_at_.store(clock_.Now().count());
+  return {};
+}
+
+/// The destination makes room; meanwhile all is done that can be done before the stop.
+Status SourceSession::AwaitRoom() {
   FAULTLINE_TRY(TakeAnswer());
   FAULTLINE_TRY(SendFirstPages());
+  FAULTLINE_TRY(vm_.SetUp());
   FAULTLINE_TRY(AwaitPreparing(wire::FrameType::kPrepared));
   return {};
 }

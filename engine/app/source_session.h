@@ -48,9 +48,10 @@ class SourceSession {
   // The passes, in order.
   Status OpenRam();
   Status Connect();
-  Status OpenLanes();
   Status OfferReads();
   Status SendExtents();
+  Status OpenLanes();
+  Status AwaitRoom();
   Status StopGuest();
   Status MoveDevices();
   Status Commit();

@@ -58,6 +58,11 @@ class SourceVm {
   [[nodiscard]] virtual const VmDescription& description() const = 0;
   /// Nothing, if this VMM or this guest does not show it. The guest runs on.
   virtual FirstPlaces LookForFirstPlaces(const ReadRam& read) = 0;
+  /// What the VMM can be told before the device state starts, so that less is left to do then. The
+  /// guest runs on. Optional: StartDeviceState sees to what is missing.
+  virtual Status SetUp() = 0;
+  /// Takes SetUp back, if there was one. REQUIRES: no StartDeviceState.
+  virtual Status Restore() = 0;
   /// Starts the device-state stream on `stream_fd` (a connected stream socket; duplicated into the
   /// VMM, stays the caller's) while the guest still runs. Returns at once.
   virtual Status StartDeviceState(int stream_fd) = 0;
@@ -79,6 +84,9 @@ class DestinationVm {
  public:
   virtual ~DestinationVm() = default;
   [[nodiscard]] virtual const VmDescription& description() const = 0;
+  /// As a source's.
+  virtual Status SetUp() = 0;
+  virtual Status Restore() = 0;
   /// Sees to it that the guest cannot start by itself, and starts reading device state from
   /// `stream_fd` (as above). Returns at once.
   virtual Status StartDeviceState(int stream_fd) = 0;

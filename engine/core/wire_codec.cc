@@ -72,9 +72,9 @@ Result<FrameHeader> DecodeFrameHeader(ByteView bytes) {
   return header;
 }
 
-FrameHeader MakeFrameHeader(FrameType type, ByteView body) {
-  FAULTLINE_CHECK(body.size() <= kFrameBytesMax);
-  return {static_cast<uint32_t>(body.size()), static_cast<uint16_t>(type), 0};
+FrameHeader MakeFrameHeader(FrameType type, size_t body_bytes) {
+  FAULTLINE_CHECK(body_bytes <= kFrameBytesMax);
+  return {static_cast<uint32_t>(body_bytes), static_cast<uint16_t>(type), 0};
 }
 
 std::string_view Name(FrameType type) {
@@ -173,15 +173,6 @@ Result<std::vector<PageRun>> DecodeRuns(ByteView body, const Geometry& geometry)
     runs.push_back({PageIndex(entry.first), PageCount(entry.count)});
   }
   return runs;
-}
-
-Bytes EncodeEarlyPages(const EarlyPages& pages) {
-  FAULTLINE_CHECK(!pages.bytes.empty() && pages.bytes.size() <= kEarlyBytesMax);
-  Bytes body;
-  body.reserve(sizeof(RunEntry) + pages.bytes.size());
-  Append(body, RunEntry{pages.run.first.value(), pages.run.count.value()});
-  body.insert(body.end(), pages.bytes.begin(), pages.bytes.end());
-  return body;
 }
 
 Result<EarlyPages> DecodeEarlyPages(ByteView body, const Geometry& geometry) {

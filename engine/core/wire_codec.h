@@ -22,8 +22,8 @@ using ByteView = std::span<const std::byte>;
 
 /// The header of a frame whose body follows. Refuses unknown types and bodies over the limit.
 Result<FrameHeader> DecodeFrameHeader(ByteView bytes);
-/// REQUIRES: body.size() <= kFrameBytesMax.
-FrameHeader MakeFrameHeader(FrameType type, ByteView body);
+/// REQUIRES: body_bytes <= kFrameBytesMax.
+FrameHeader MakeFrameHeader(FrameType type, size_t body_bytes);
 /// "Hello", "Holes", …; for messages.
 std::string_view Name(FrameType type);
 
@@ -47,12 +47,11 @@ inline constexpr size_t kRunsPerFrameMax = kFrameBytesMax / sizeof(RunEntry);
 Bytes EncodeRuns(std::span<const PageRun> runs);
 Result<std::vector<PageRun>> DecodeRuns(ByteView body, const Geometry& geometry);
 
+/// Its body is EncodeRuns of the one run, then the bytes of its pages, 1 … kEarlyBytesMax.
 struct EarlyPages {
   PageRun run;
-  ByteView bytes;  ///< of all its pages; decoded, a part of the body
+  ByteView bytes;  ///< a part of the body
 };
-/// REQUIRES: 1 … kEarlyBytesMax bytes.
-Bytes EncodeEarlyPages(const EarlyPages& pages);
 Result<EarlyPages> DecodeEarlyPages(ByteView body, const Geometry& geometry);
 
 Bytes EncodeProgress(const ProgressBody& progress);

@@ -3,17 +3,20 @@
 #include <fmt/format.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <utility>
 
 #include "engine/core/check.h"
 #include "engine/core/wire_codec.h"
 #include "engine/tcp/deadline.h"
 #include "engine/tcp/exact_io.h"
+#include "engine/tcp/gathered.h"
 
 namespace faultline {
 namespace {
 
 using tcp::IoEnd;
+using tcp::PieceOf;
 
 }  // namespace
 
@@ -22,16 +25,18 @@ ControlLane::ControlLane(tcp::UniqueFd socket, std::string peer)
   FAULTLINE_CHECK(socket_.valid());
 }
 
-Status ControlLane::Send(wire::FrameType type, std::span<const std::byte> body) {
+Status ControlLane::Send(wire::FrameType type, std::span<const std::byte> body,
+                         std::span<const std::byte> more) {
   FAULTLINE_CHECK(type != wire::FrameType::kInvalid);
-  const wire::FrameHeader header = wire::MakeFrameHeader(type, body);
+  const wire::FrameHeader header = wire::MakeFrameHeader(type, body.size() + more.size());
+  std::array<iovec, 3> pieces{PieceOf(std::as_bytes(std::span(&header, 1))), PieceOf(body),
+                              PieceOf(more)};
   const std::lock_guard lock(send_mutex_);
   if (broken_) return BrokenBefore();
-  const IoEnd end =
-      tcp::WriteFully(socket_.get(), std::as_bytes(std::span(&header, 1)), body, kSendTimeout);
+  const IoEnd end = tcp::WriteFully(socket_.get(), pieces, kSendTimeout);
   // Part of the frame may have left: nothing sensible can follow it.
   if (end != IoEnd::kDone) return Break(tcp::Describe(end));
-  wire_bytes_.fetch_add(sizeof header + body.size(), std::memory_order_relaxed);
+  wire_bytes_.fetch_add(sizeof header + header.length, std::memory_order_relaxed);
   return {};
 }
 

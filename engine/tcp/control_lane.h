@@ -36,8 +36,10 @@ class ControlLane {
   ControlLane(const ControlLane&) = delete;
   ControlLane& operator=(const ControlLane&) = delete;
 
-  /// REQUIRES: body.size() <= wire::kFrameBytesMax.
-  Status Send(wire::FrameType type, std::span<const std::byte> body = {});
+  /// `more`: the end of the body, where that lies elsewhere.
+  /// REQUIRES: body.size() + more.size() <= wire::kFrameBytesMax.
+  Status Send(wire::FrameType type, std::span<const std::byte> body = {},
+              std::span<const std::byte> more = {});
   /// The next frame; kTimeout if none was complete in time, kPeer if the peer closed or broke
   /// the protocol.
   Result<Frame> Receive(Nanos timeout);

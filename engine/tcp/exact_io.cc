@@ -2,20 +2,15 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <cerrno>
 #include <cstring>
 
 #include "engine/tcp/deadline.h"
+#include "engine/tcp/gathered.h"
 
 namespace faultline::tcp {
 namespace {
-
-iovec VectorOf(std::span<const std::byte> bytes) {
-  // sendmsg only reads through iov_base.
-  return {const_cast<std::byte*>(bytes.data()), bytes.size()};
-}
 
 /// Waits for the socket; kDone: it is ready.
 IoEnd Await(int fd, short events, Nanos deadline) {
@@ -50,18 +45,14 @@ IoEnd ReadExactly(int fd, std::span<std::byte> buffer, size_t& have, Nanos deadl
   return IoEnd::kDone;
 }
 
-IoEnd WriteFully(int fd, std::span<const std::byte> first, std::span<const std::byte> second,
-                 Nanos stall_max) {
-  while (!first.empty() || !second.empty()) {
-    iovec vectors[2] = {VectorOf(first), VectorOf(second)};
+IoEnd WriteFully(int fd, std::span<iovec> pieces, Nanos stall_max) {
+  for (pieces = Advance(pieces, 0); !pieces.empty();) {
     msghdr message{};
-    message.msg_iov = vectors;
-    message.msg_iovlen = 2;
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = pieces.size();
     const ssize_t sent = ::sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent >= 0) {
-      const size_t from_first = std::min(static_cast<size_t>(sent), first.size());
-      first = first.subspan(from_first);
-      second = second.subspan(static_cast<size_t>(sent) - from_first);
+      pieces = Advance(pieces, static_cast<size_t>(sent));
       continue;
     }
     if (!WouldBlock()) return IoEnd::kFailed;
@@ -69,6 +60,11 @@ IoEnd WriteFully(int fd, std::span<const std::byte> first, std::span<const std::
     if (waited != IoEnd::kDone) return waited;
   }
   return IoEnd::kDone;
+}
+
+IoEnd WriteFully(int fd, std::span<const std::byte> bytes, Nanos stall_max) {
+  iovec piece = PieceOf(bytes);
+  return WriteFully(fd, std::span(&piece, 1), stall_max);
 }
 
 std::string Describe(IoEnd end) {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,9 +12,13 @@
 
 #include "engine/core/check.h"
 #include "engine/tcp/deadline.h"
+#include "engine/tcp/gathered.h"
 
 namespace faultline {
 namespace {
+
+using tcp::Advance;
+using tcp::PieceOf;
 
 constexpr size_t kRequestBytes = sizeof(wire::PageRequest);
 /// From here on a call of its own costs less than the copy that it saves.
@@ -27,24 +30,6 @@ void HoldBackSigpipe() {
   sigemptyset(&pipe);
   sigaddset(&pipe, SIGPIPE);
   pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
-}
-
-iovec VectorOf(std::span<const std::byte> bytes) {
-  // sendmsg only reads through iov_base.
-  return {const_cast<std::byte*>(bytes.data()), bytes.size()};
-}
-
-/// Drops `sent` bytes from the front of `rest`.
-std::span<iovec> Advance(std::span<iovec> rest, size_t sent) {
-  while (!rest.empty() && sent >= rest.front().iov_len) {
-    sent -= rest.front().iov_len;
-    rest = rest.subspan(1);
-  }
-  if (sent > 0) {
-    rest.front().iov_base = static_cast<std::byte*>(rest.front().iov_base) + sent;
-    rest.front().iov_len -= sent;
-  }
-  return rest;
 }
 
 /// recv that looks for `spin` before it sleeps.
@@ -159,7 +144,7 @@ bool LaneServer::SendPacked(const ReplyPlan& plan, wire::Codec codec) {
   std::memcpy(head.data(), &header, sizeof header);
   std::memcpy(head.data() + sizeof header, &packing, sizeof packing);
   if (packed.empty()) return SendAll(plan, head);
-  std::array<iovec, 2> vectors{VectorOf(head), VectorOf(packed)};
+  std::array<iovec, 2> vectors{PieceOf(head), PieceOf(packed)};
   return SendGathered(vectors, 0);
 }
 
@@ -172,13 +157,13 @@ wire::PageReply LaneServer::Stamped(wire::PageReply header) const {
 /// Head and pages, long stretches of pages without copying them. False: errno is set.
 bool LaneServer::SendAll(const ReplyPlan& plan, std::span<const std::byte> head) {
   std::array<iovec, kRunPagesMax + 1> vectors;
-  vectors[0] = VectorOf(head);
+  vectors[0] = PieceOf(head);
   size_t gathered = 1;
   for (size_t i = 0; i < plan.segment_count; ++i) {
     const auto place = plan.segments[i].size() >= kSendFileMin ? server_->PlaceOf(plan, i)
                                                                : std::optional<FilePlace>();
     if (!place) {
-      vectors[gathered++] = VectorOf(plan.segments[i]);
+      vectors[gathered++] = PieceOf(plan.segments[i]);
       continue;
     }
     if (!SendGathered(std::span(vectors).first(gathered), MSG_MORE)) return false;

@@ -57,7 +57,7 @@ Status ReadGreeting(int socket, T& greeting, const std::string& peer, Nanos time
 
 Status SendGreeting(int socket, std::span<const std::byte> bytes, const std::string& peer,
                     Nanos timeout) {
-  const IoEnd end = tcp::WriteFully(socket, bytes, {}, timeout);
+  const IoEnd end = tcp::WriteFully(socket, bytes, timeout);
   if (end != IoEnd::kDone) return Exchange(peer, end);
   return {};
 }

@@ -272,6 +272,30 @@ TEST_P(HandOver, WhatAnEarlierUserLeftOnIsOffForTheMoveAndOnAgainAfterwards) {
   EXPECT_EQ(qmp.Execute("query-migrate-parameters").value()["max-bandwidth"], 1000);
 }
 
+TEST_P(HandOver, WhatWasSetUpBeforeTheDeviceStateIsTakenBack) {
+  StartDestination();
+  const auto settings = [](QmpClient& qmp) {
+    return std::pair(qmp.Execute("query-migrate-capabilities").value(),
+                     qmp.Execute("query-migrate-parameters").value());
+  };
+  const auto expect_taken_back = [&](auto& vm) {
+    const auto before = settings(vm.qmp());
+    ASSERT_OK(vm.SetUp());
+    EXPECT_NE(settings(vm.qmp()), before);
+    ASSERT_OK(vm.Restore());
+    EXPECT_EQ(settings(vm.qmp()), before);
+    ASSERT_OK(vm.SetUp());
+  };
+  expect_taken_back(*source_);
+  expect_taken_back(*destination_);
+  EXPECT_TRUE(Runs(source_->description()));
+  Stop();
+  CopyRam();
+  Load();
+  ASSERT_OK(destination_->Run());
+  EXPECT_TRUE(Runs(destination_->description()));
+}
+
 TEST_P(HandOver, ALostQmpConnectionDoesNotKeepTheSourceFromResuming) {
   StartDestination();
   Stop();

@@ -25,7 +25,7 @@ Bytes Joined(std::initializer_list<Bytes> pieces) {
 }
 
 bool SendBytes(int fd, std::span<const std::byte> bytes) {
-  return tcp::WriteFully(fd, bytes, {}, kPatience) == tcp::IoEnd::kDone;
+  return tcp::WriteFully(fd, bytes, kPatience) == tcp::IoEnd::kDone;
 }
 
 Bytes ReadBytes(int fd, size_t bytes) {

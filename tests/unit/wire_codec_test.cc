@@ -108,7 +108,8 @@ TEST(WireCodec, RunsOfABrokenLengthAreRefused) {
 
 TEST(WireCodec, EarlyPagesSurviveTheWire) {
   const Bytes content(2 * 4096, std::byte{7});
-  const Bytes body = EncodeEarlyPages({{PageIndex(98), PageCount(2)}, content});
+  Bytes body = RunBytes({{98, 2}});
+  body.insert(body.end(), content.begin(), content.end());
   const Result<EarlyPages> pages = DecodeEarlyPages(body, SomeGeometry());
   ASSERT_TRUE(pages.has_value());
   EXPECT_EQ(pages->run, (PageRun{PageIndex(98), PageCount(2)}));
