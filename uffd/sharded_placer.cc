@@ -24,10 +24,10 @@ PlaceResult ShardedPlacer::Map(PageRun run, PlaceResult (UffdPlacer::*how)(PageR
   return result;
 }
 
-void ShardedPlacer::Wake(PageRun run) {
+void ShardedPlacer::ForEachShard(PageRun run, void (UffdPlacer::*what)(PageRun)) {
   while (!run.empty()) {
     const PageRun piece = shards_.InOneShard(run);
-    placers_[shards_.ShardOf(piece.first)]->Wake(piece);
+    ((*placers_[shards_.ShardOf(piece.first)]).*what)(piece);
     run = {piece.end(), run.count - piece.count};
   }
 }

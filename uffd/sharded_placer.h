@@ -19,13 +19,15 @@ class ShardedPlacer final : public PagePlacer {
   PlaceResult MapZero(PageRun run) override { return Map(run, &UffdPlacer::MapZero); }
   PlaceResult MapAgain(PageRun run) override { return Map(run, &UffdPlacer::MapAgain); }
   void Empty(PageRun run) override { placers_[0]->Empty(run); }
-  void Wake(PageRun run) override;
+  void Wake(PageRun run) override { ForEachShard(run, &UffdPlacer::Wake); }
+  void Retire(PageRun run) override { ForEachShard(run, &UffdPlacer::Retire); }
 
   [[nodiscard]] const UffdPlacer& placer(size_t shard) const { return *placers_[shard]; }
 
  private:
   /// Stops where one shard cannot go on: what lies before is mapped, and may be mapped again.
   PlaceResult Map(PageRun run, PlaceResult (UffdPlacer::*how)(PageRun));
+  void ForEachShard(PageRun run, void (UffdPlacer::*what)(PageRun));
 
   const ShardMap& shards_;
   const std::vector<std::unique_ptr<UffdPlacer>> placers_;

@@ -28,6 +28,8 @@ class UffdCopyPlacer final : public PagePlacer {
   PlaceResult MapAgain(PageRun run) override { return MapZero(run); }
   void Empty(PageRun run) override;
   void Wake(PageRun run) override;
+  /// What is Held lies in staging memory, where no kernel looks for it.
+  void Retire(PageRun) override {}
 
  private:
   UffdCopyPlacer(const UserfaultFd& uffd, const VmmMap& vmm, std::vector<AliasMapping> memory);

@@ -27,6 +27,10 @@ void UffdPlacer::Wake(PageRun run) {
   uffd_.Wake(vmm_.AddrOf(run.first), vmm_.geometry().BytesOf(run));
 }
 
+void UffdPlacer::Retire(PageRun run) {
+  uffd_.TryUnregister(vmm_.AddrOf(run.first), vmm_.geometry().BytesOf(run));
+}
+
 /// The whole run in one call as long as that works, page by page around what stands in the way.
 PlaceResult UffdPlacer::Map(PageRun run, Way way) {
   const uint64_t page_bytes = vmm_.geometry().PageSizeOf(run.first).bytes();

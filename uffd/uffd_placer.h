@@ -44,6 +44,7 @@ class UffdPlacer final : public PagePlacer {
   PlaceResult MapAgain(PageRun run) override;
   void Empty(PageRun run) override;
   void Wake(PageRun run) override;
+  void Retire(PageRun run) override;
 
   [[nodiscard]] const Counters& counters() const { return counters_; }
 

@@ -150,10 +150,14 @@ Status UserfaultFd::Register(VmmAddr start, ByteCount length, UffdMode mode) con
 }
 
 Status UserfaultFd::Unregister(VmmAddr start, ByteCount length) const {
-  uffdio_range range = RangeOf(start, length);
-  if (::ioctl(fd_.get(), UFFDIO_UNREGISTER, &range) == 0) return {};
+  if (TryUnregister(start, length)) return {};
   return SystemFailure(
       fmt::format("unregister {:#x}+{:#x} from userfaultfd", start.value(), length.value()), errno);
+}
+
+bool UserfaultFd::TryUnregister(VmmAddr start, ByteCount length) const {
+  uffdio_range range = RangeOf(start, length);
+  return ::ioctl(fd_.get(), UFFDIO_UNREGISTER, &range) == 0;
 }
 
 UffdProgress UserfaultFd::Continue(VmmAddr start, ByteCount length) const {

@@ -61,6 +61,8 @@ class UserfaultFd {
   [[nodiscard]] Status Register(VmmAddr start, ByteCount length, UffdMode mode) const;
   /// The kernel answers by itself again; wakes whoever waits there.
   [[nodiscard]] Status Unregister(VmmAddr start, ByteCount length) const;
+  /// Likewise; false: errno is set and all is as before. Allocates nothing.
+  bool TryUnregister(VmmAddr start, ByteCount length) const;
 
   // The answers. None throws, allocates in this process, or logs. Ranges are whole pages; a
   // range that is not (EINVAL) is our mistake and fails a CHECK.

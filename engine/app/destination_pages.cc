@@ -41,8 +41,9 @@ Result<std::unique_ptr<DestinationPages>> DestinationPages::Create(
   // Looked at again: `receive` may have waited for its source for long.
   FAULTLINE_ASSIGN(const std::vector<PageRun> held, ram.DataRuns());
   if (!held.empty()) {
-    return Fail(ErrorKind::kRefused, "the destination's guest RAM is not empty any more: another "
-                                     "guest may have come; start a QEMU for this one");
+    return Fail(ErrorKind::kRefused,
+                "the destination's guest RAM is not empty any more: another "
+                "guest may have come; start a QEMU for this one");
   }
   VmmMap map = MapOf(*shape, vm);
   FAULTLINE_ASSIGN(Attachment attachment, Attachment::Create(vm.pid, map, shards, unprivileged));
@@ -65,6 +66,7 @@ DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, Gue
       ledger_file_(std::move(ledger_file)),
       ledger_(ledger_file_.cells()),
       placer_(shards_, PlacersOf(attachment_, shards_, map_, ram_)),
+      blocks_(*geometry_, ledger_, placer_),
       order_(*geometry_),
       leading_(*geometry_, order_),
       memory_ahead_(ram_, push_pause_, clock_),
@@ -77,7 +79,8 @@ DestinationPages::~DestinationPages() { StopThreads(); }
 
 Landing::Parts DestinationPages::PartsFor(ThreadMetrics& metrics) {
   LowestDelay* const trips = bulk_window_ ? &bulk_window_->urgent_trips() : nullptr;
-  return {*geometry_, ledger_, placer_, waiters_, clock_, metrics.faults, metrics.landing, trips};
+  return {*geometry_,     ledger_,         placer_, waiters_, clock_,
+          metrics.faults, metrics.landing, trips,   &blocks_};
 }
 
 PusherLimits DestinationPages::ShareOf(const PageLimits& limits) {
@@ -132,7 +135,9 @@ Status DestinationPages::StartPushThreads(const PageLimits& limits, const Pusher
         fmt::format("fl-push-{}", stream),
         MakeHost(std::move(reactor), std::move(area), std::move(unpacker), false, limits.may_read),
         [&](Reactor& on) {
-          return std::make_unique<Pusher>(PartsFor(metrics), leading_, on, share);
+          Landing::Parts parts = PartsFor(metrics);
+          parts.defers = true;
+          return std::make_unique<Pusher>(parts, leading_, on, share);
         }));
   }
   return {};

@@ -27,6 +27,7 @@
 #include "engine/core/early_landing.h"
 #include "engine/core/fault_loop.h"
 #include "engine/core/pusher.h"
+#include "engine/core/retired_blocks.h"
 #include "engine/core/shard_map.h"
 #include "engine/core/wire.h"
 #include "engine/tcp/tcp_reactor.h"
@@ -54,7 +55,7 @@ struct PageLimits {
 class DestinationPages {
  public:
   static constexpr ByteCount kPopulatePiece{64 * 1024 * 1024};
-  static constexpr Nanos kFirstInstants = std::chrono::milliseconds(25);
+  static constexpr Nanos kFirstInstants = std::chrono::milliseconds(50);
 
   /// Attaches to the VMM and starts the threads. `vm` and `unprivileged` are used here only.
   static Result<std::unique_ptr<DestinationPages>> Create(
@@ -71,6 +72,7 @@ class DestinationPages {
   [[nodiscard]] bool is_open();
   /// The guest's devices are about to be loaded, or the guest to run: the pushers pause.
   void MakeWay() { push_pause_.Until(clock_.Now() + kFirstInstants); }
+  [[nodiscard]] Nanos PauseLeft() const { return push_pause_.Left(clock_.Now()); }
   /// The blackout ends: its pause begins anew, and afterwards memory is registered again.
   void GuestRuns();
   /// Bytes from before the source's stop (early_landing.h). One thread, before Open().
@@ -157,6 +159,7 @@ class DestinationPages {
   WaiterTable waiters_;
   MonotonicClock clock_;
   ShardedPlacer placer_;
+  RetiredBlocks blocks_;
   SequentialOrder order_;
   LeadingOrder leading_;  ///< before order_
   PushPause push_pause_;

@@ -2,7 +2,7 @@
 
 #include <pthread.h>
 
-#include <optional>
+#include <algorithm>
 
 namespace faultline {
 
@@ -10,13 +10,13 @@ FinalMaps::FinalMaps(DestinationPages& pages) : pages_(pages), thread_([this] { 
   pthread_setname_np(thread_.native_handle(), "fl-maps");
 }
 
-bool FinalMaps::Add(Part part) {
+bool FinalMaps::Add(Kind kind, Runs runs) {
   const std::lock_guard lock(mutex_);
-  PageIndex& next = next_[static_cast<size_t>(part.kind)];
-  if (part.runs.empty()) return true;
-  if (part.runs.front().first < next) return false;
-  next = part.runs.back().end();
-  queue_.push_back(std::move(part));
+  Queue& queue = QueueOf(kind);
+  if (runs.empty()) return true;
+  if (runs.front().first < queue.next) return false;
+  queue.next = runs.back().end();
+  queue.parts.push_back(std::move(runs));
   changed_.notify_all();
   return true;
 }
@@ -31,21 +31,13 @@ void FinalMaps::Stop() {
 }
 
 void FinalMaps::Run() {
-  const auto has_work = [this] { return stopping_ || !queue_.empty(); };
   bool retries = false;  // until the fault thread has read a REMOVE event
   std::unique_lock lock(mutex_);
   while (true) {
-    if (retries) {
-      changed_.wait_for(lock, kRetryPause, has_work);
-    } else {
-      changed_.wait(lock, has_work);
-    }
+    // No predicate: what is added may shorten the wait, not only end it.
+    if (!stopping_ && !HasDue()) changed_.wait_for(lock, WaitLimit(retries));
     if (stopping_) return;
-    std::optional<Part> part;
-    if (!queue_.empty()) {
-      part = std::move(queue_.front());
-      queue_.pop_front();
-    }
+    const std::optional<Part> part = TakeDue();
     lock.unlock();
     if (part) Apply(*part);
     retries = pages_.RetryMaps();
@@ -53,11 +45,31 @@ void FinalMaps::Run() {
   }
 }
 
+bool FinalMaps::IsDue(Kind kind) {
+  const bool may_wait = kind == Kind::kHoles;
+  return !QueueOf(kind).parts.empty() && (!may_wait || pages_.PauseLeft() == Nanos(0));
+}
+
+Nanos FinalMaps::WaitLimit(bool retries) {
+  const Nanos limit = retries ? kRetryPause : kIdle;
+  return QueueOf(Kind::kHoles).parts.empty() ? limit : std::min(limit, pages_.PauseLeft());
+}
+
+std::optional<FinalMaps::Part> FinalMaps::TakeDue() {
+  for (const Kind kind : {Kind::kUnchanged, Kind::kHoles}) {
+    if (!IsDue(kind)) continue;
+    Part part{kind, std::move(QueueOf(kind).parts.front())};
+    QueueOf(kind).parts.pop_front();
+    return part;
+  }
+  return std::nullopt;
+}
+
 void FinalMaps::Apply(const Part& part) {
   for (const PageRun& run : part.runs) {
     switch (part.kind) {
-      case Kind::kHoles: pages_.SweepHoles(run); break;
       case Kind::kUnchanged: pages_.KeepEarly(run); break;
+      case Kind::kHoles: pages_.SweepHoles(run); break;
     }
   }
 }

@@ -165,10 +165,12 @@ Status SourceSession::StopGuest() {
 
 /// The guest is stopped: pages are final, and the destination may ask for them from now on.
 Status SourceSession::MoveDevices() {
+  // The VMM first: everybody waits for its device state, and what Stopped sets off takes processors
+  // from it. A page that loading devices touch waits until the lanes may ask.
+  FAULTLINE_TRY(vm_.ContinueDeviceState());
   FAULTLINE_TRY(link_->Send(wire::FrameType::kStopped));
   early_check_ = std::thread([this] { SendUnchanged(); });
   if (readable_) current_scan_ = std::thread([this] { SendCurrent(); });
-  FAULTLINE_TRY(vm_.ContinueDeviceState());
   const Nanos deadline = clock_.Now() + kSwitchTimeout;
   while (true) {
     const Result<Frame> loaded = inbox_.Await(wire::FrameType::kLoaded, kSlice);
@@ -188,8 +190,6 @@ Status SourceSession::Commit() {
   if (const Status sent = link_->Send(wire::FrameType::kGo); !sent.has_value()) {
     spdlog::warn("{}", sent.error().message);
   }
-  // Only now: a walk over a fragmented file takes longer than the whole switch.
-  hole_scan_ = std::thread([this] { SendHoles(); });
   return {};
 }
 
@@ -201,6 +201,8 @@ void SourceSession::AwaitStarted() {
   }
   numbers_.blackout = std::chrono::microseconds(WallMicros() - stopped_at_us_);
   Advance(SourceEvent::kStarted);
+  // Only now: a walk over a fragmented file takes longer than the whole switch.
+  hole_scan_ = std::thread([this] { SendHoles(); });
   progress_.Step("the guest runs at the destination");
 }
 

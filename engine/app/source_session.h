@@ -5,7 +5,7 @@
 //   main thread      Run(): the passes, in order
 //   control link     reads frames: device state's return path, progress; the rest to the inbox
 //   lane keepers     one thread that dials and one that serves for each page lane
-//   hole scan        after the commit: what the source does not have
+//   hole scan        once the guest runs there: what the source does not have
 //   current scan     after the stop: what may be read (source_reads.cc)
 //   early check      after the stop: which early pages are still right (source_early.cc)
 #pragma once
@@ -108,7 +108,7 @@ class SourceSession {
   std::unique_ptr<PresenceMap> presence_;
   std::vector<PageRun> first_pages_;  ///< of LookAhead
   std::optional<AliasMapping> early_memory_;
-  std::optional<EarlyCopies> early_;  ///< from LookAhead until they are compared
+  std::optional<EarlyCopies> early_;       ///< from LookAhead until they are compared
   std::unique_ptr<ReadableRam> readable_;  ///< nothing: pages go over TCP
   std::string local_host_;                 ///< where the control connection leaves from
   std::vector<PageRun> extents_;           ///< until they are sent

@@ -26,6 +26,7 @@ void Landing::Complete(const Arrival& arrival) {
   turned_ = arrival.turned;
   if (arrival.zero) {
     CompleteZero(arrival.run, landed);
+    NoteComplete(arrival.run);
   } else {
     CompleteData(arrival.run, landed);
   }
@@ -130,14 +131,30 @@ void Landing::SweepHoles(PageRun holes) {
     if (!claimed.empty()) CompleteZero(claimed, parts_.clock.Now());
     page = claimed.empty() ? page + PageCount(1) : claimed.end();
   }
+  NoteComplete(holes);
 }
 
-// First who waits, each alone, then the rest in as few calls as possible. A page that is marked
-// after the first pass is left to whoever marked it.
+// First who waits, each alone, then the rest. A page that is marked after the first pass is left to
+// whoever marked it.
 void Landing::PlaceHeld(PageRun run, Nanos since) {
   for (PageIndex page = run.first; page < run.end(); ++page) {
     if (parts_.ledger.HasWaiter(page)) Settle(page, since);
   }
+  if (!parts_.defers || !parts_.blocks->Defers(run.first)) MapUnawaited(run, since);
+  NoteComplete(run);
+}
+
+void Landing::NoteComplete(PageRun run) {
+  if (parts_.blocks != nullptr) parts_.blocks->NoteComplete(run);
+}
+
+void Landing::MapAround(PageIndex page, Nanos since) {
+  if (parts_.blocks == nullptr || !parts_.blocks->Defers(page)) return;
+  MapUnawaited(parts_.blocks->Around(page), since);
+}
+
+// In as few calls as possible.
+void Landing::MapUnawaited(PageRun run, Nanos since) {
   for (PageIndex page = run.first; page < run.end();) {
     const PageRun held = PrefixWhere(page, run.end(), [this](PageIndex each) {
       return parts_.ledger.BeginPlacingHeld(each).legal;

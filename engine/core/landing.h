@@ -3,7 +3,8 @@
 // Shared by the fault loop (single pages), the pusher (runs), the hole sweep and what comes early;
 // one instance per thread.
 //   Requested: Held is written first, then CONTINUE, then Mapped. A page somebody waits for is
-//     mapped before the rest of its run.
+//     mapped before the rest of its run. The pushers leave the rest to its block
+//     (retired_blocks.h).
 //   Zero: the alias is emptied where bytes may lie, then Hole; mapped only if somebody waits.
 //   Discarding: emptied first, then Released; a waiter gets a zero page.
 // A placer that answers kRetry (a REMOVE event is unread) leaves the run on a bounded list that
@@ -32,6 +33,7 @@
 #include "engine/core/metrics.h"
 #include "engine/core/page_channel.h"
 #include "engine/core/page_placer.h"
+#include "engine/core/retired_blocks.h"
 #include "engine/core/waiter_table.h"
 
 namespace faultline {
@@ -52,6 +54,9 @@ class Landing {
     FaultMetrics& fault_metrics;
     LandingMetrics& landing_metrics;
     LowestDelay* urgent_trips = nullptr;  ///< hears of demand fetches, posted to landed
+    RetiredBlocks* blocks = nullptr;      ///< hears of complete pages
+    /// What nobody waits for stays Held until its block is retired. REQUIRES: blocks.
+    bool defers = false;
   };
   explicit Landing(Parts parts) : parts_(parts) {}
 
@@ -72,6 +77,9 @@ class Landing {
   /// Maps the page if somebody waits for it and its state allows. `since`: when it was complete.
   void Settle(PageIndex page, Nanos since);
 
+  /// After a fault on a Held page: the next touch will be beside it. Maps what is Held there.
+  void MapAround(PageIndex page, Nanos since);
+
   /// Tries again what had to wait for a REMOVE event to be read.
   void Retry();
   [[nodiscard]] bool has_retries() const { return retry_count_ > 0; }
@@ -83,6 +91,8 @@ class Landing {
   void Return(PageRun run, PageEvent event);
   void CompleteDiscarded(PageIndex page, PageEvent event, Nanos landed);
   void PlaceHeld(PageRun run, Nanos since);
+  void MapUnawaited(PageRun run, Nanos since);
+  void NoteComplete(PageRun run);
   PlaceResult Map(PageIndex page, const Ledger::Change& begun);
   void Finish(PageRun run, PlaceResult result, bool awaited, Nanos since);
   void NoteAwake(PageIndex page, Nanos since);

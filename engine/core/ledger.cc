@@ -214,6 +214,14 @@ Ledger::Census Ledger::TakeCensus() const {
   return census;
 }
 
+bool Ledger::IsWhole(PageRun run) const {
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    const uint8_t cell = CellOf(cells_, page).load(std::memory_order_acquire);
+    if (IsMissing(StateOf(cell)) || Has(cell, kTouchedMark)) return false;
+  }
+  return true;
+}
+
 bool Ledger::HasAbsent(PageRun run) const {
   for (PageIndex page = run.first; page < run.end(); ++page) {
     if (State(page) == PageState::kAbsent) return true;

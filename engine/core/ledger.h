@@ -103,6 +103,8 @@ class Ledger {
   /// (wake every range: who still waits faults again). REQUIRES: no other user of the storage.
   void RecoverAfterCrash();
 
+  /// No page of `run` is missing and none is touched: that stays so. Walks it.
+  [[nodiscard]] bool IsWhole(PageRun run) const;
   /// Some page of `run` is Absent. Walks it.
   [[nodiscard]] bool HasAbsent(PageRun run) const;
 

@@ -32,6 +32,10 @@ class PagePlacer {
   virtual void Empty(PageRun run) = 0;
   /// Wakes whoever waits in the run without mapping anything; they fault again.
   virtual void Wake(PageRun run) = 0;
+  /// Leaves the run to the kernel (UFFDIO_UNREGISTER) and wakes: from now on it maps what the page
+  /// cache has, and zeroes where that has nothing. Both Map calls find it placed already. May fail
+  /// silently: then it stays as it was. REQUIRES: nothing is landing there, nothing to be emptied.
+  virtual void Retire(PageRun run) = 0;
 };
 
 }  // namespace faultline

@@ -29,10 +29,10 @@
 //     Stopped (guest paused)      ──────────►  from here every request is answered for good
 //     Unchanged*                  ──────────►  EarlyPages that are still as they were sent
 //     (RdmaCurrent*               ──────────►  what may be read without asking)
-//     Holes*, HolesDone           ──────────►  final; in parallel with the device state
 //                                 ◄──────────  Loaded (paused, pager armed)
 //     Go (committed)              ──────────►  never before Loaded and QEMU's `completed`
 //                                 ◄──────────  Started (the guest runs there)
+//     Holes*, HolesDone           ──────────►  final: what there is nothing of
 //                                 ◄──────────  Progress* (also the sign of life)
 //                                 ◄──────────  Released(summary): no page is missing
 //     Farewell(summary)           ──────────►

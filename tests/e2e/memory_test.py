@@ -74,6 +74,8 @@ def a_sparse_guest_stays_sparse_on_both_sides(site):
     require(source <= before + MIB, "the source's file has grown by the move")
     require(destination <= source + MIB, "the destination's file holds more than the source's")
     require(summary["data_bytes"] <= source, "more was sent than the source held")
+    untouched = (1024 * MIB - touched) // 4096
+    require(summary["hole_pages"] >= untouched // 2, "holes were asked for, page by page")
     require(not move.destination.check_guest(), "the guest found corruption")
 
 

@@ -7,6 +7,8 @@ namespace faultline::simulation {
 namespace {
 
 constexpr Nanos kStepTimeout{500'000};
+constexpr PageCount kBlockPages{RetiredBlocks::kAround};
+constexpr int kIslandsMax = 2;
 
 std::unique_ptr<Ledger> OpenLedger(std::span<Ledger::Cell> cells, bool after_crash) {
   auto ledger = std::make_unique<Ledger>(cells);
@@ -85,7 +87,7 @@ class Engine::FaultThread final : public EngineThread {
       : EngineThread(world, network, habits, habits.urgent_capacity),
         memory_(network.memory),
         loop_({engine.geometry_, *engine.ledger_, memory_, engine.waiters_, world, fault_metrics_,
-               landing_metrics_, &engine.window_.urgent_trips()},
+               landing_metrics_, &engine.window_.urgent_trips(), engine.blocks()},
               memory_, reactor_) {}
 
   void Step() override {
@@ -108,7 +110,8 @@ class Engine::PushThread final : public EngineThread {
   PushThread(Engine& engine, World& world, Network& network, const EngineHabits& habits)
       : EngineThread(world, network, habits, habits.bulk_capacity),
         pusher_({engine.geometry_, *engine.ledger_, network.memory, engine.waiters_, world,
-                 fault_metrics_, landing_metrics_},
+                 fault_metrics_, landing_metrics_, nullptr, engine.blocks(),
+                 engine.blocks() != nullptr},
                 engine.order_, reactor_,
                 {.window_bytes = habits.window,
                  .bytes_per_second = habits.bytes_per_second,
@@ -141,9 +144,9 @@ class Engine::ControlThread final : public EngineThread {
         after_crash_(after_crash),
         engine_(engine),
         landing_({engine.geometry_, *engine.ledger_, network.memory, engine.waiters_, world,
-                  fault_metrics_, landing_metrics_}),
+                  fault_metrics_, landing_metrics_, nullptr, engine.blocks()}),
         early_({engine.geometry_, *engine.ledger_, network.memory, engine.waiters_, world,
-                fault_metrics_, landing_metrics_},
+                fault_metrics_, landing_metrics_, nullptr, engine.blocks()},
                [this](PageRun run, std::span<const std::byte>) { return WriteEarly(run); }) {}
 
   [[nodiscard]] bool Runnable() const override { return !gone() && (!done() || has_retries()); }
@@ -249,6 +252,9 @@ Engine::Engine(World& world, const Geometry& geometry, GuestMemory& memory, Netw
       window_(static_cast<uint32_t>(std::max<size_t>(habits.pushers, 1))),
       memory_(memory),
       geometry_(geometry) {
+  if (habits.retires_blocks) {
+    blocks_.emplace(geometry, *ledger_, memory, kBlockPages, kIslandsMax);
+  }
   memory.SetLedger(ledger_.get());
   network.SetLedger(ledger_.get());
   fault_thread_ = std::make_unique<FaultThread>(*this, world, network, habits);

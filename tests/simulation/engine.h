@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/core/early_landing.h"
 #include "engine/core/fault_loop.h"
 #include "engine/core/pusher.h"
+#include "engine/core/retired_blocks.h"
 #include "tests/simulation/network.h"
 #include "tests/simulation/world.h"
 
@@ -14,6 +16,7 @@ namespace faultline::simulation {
 
 struct EngineHabits {
   size_t pushers = 1;
+  bool retires_blocks = true;
   size_t urgent_capacity = 8;
   size_t bulk_capacity = 4;
   ByteCount window{512 * 1024};
@@ -47,9 +50,11 @@ class Engine {
   class FaultThread;
   class PushThread;
   class ControlThread;
+  [[nodiscard]] RetiredBlocks* blocks() { return blocks_ ? &*blocks_ : nullptr; }
 
   std::unique_ptr<Ledger> ledger_;
   WaiterTable waiters_;
+  std::optional<RetiredBlocks> blocks_;
   SequentialOrder order_;
   BulkWindow window_;
   GuestMemory& memory_;

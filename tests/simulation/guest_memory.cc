@@ -57,11 +57,18 @@ FaultBatch GuestMemory::Read() {
   return batch;
 }
 
-bool GuestMemory::Fault(PageIndex page, Sleeper& thread) {
+bool GuestMemory::IsThere(PageIndex page, Sleeper& thread) {
+  Page& at = At(page);
+  if (at.mapped) return true;
+  if (at.retired) {
+    if (!at.cached) at.word = 0;
+    world_.Trace(page, "mapped by the kernel", at.word);
+    return at.cached = at.mapped = true;
+  }
   world_.Trace(page, "guest sleeps");
   queue_.push_back({{}, page, nullptr});
   if (world_.random.OneIn(20)) queue_.push_back({{}, page, nullptr});
-  At(page).sleepers.push_back(&thread);
+  at.sleepers.push_back(&thread);
   return false;
 }
 
@@ -127,6 +134,11 @@ PlaceResult GuestMemory::MapEach(PageRun run, bool zero_if_missing) {
     if (gone_) return PlaceResult::kGone;
     if (changing_ > 0) return PlaceResult::kRetry;
     Page& at = At(page);
+    if (at.retired) {  // CONTINUE and ZEROPAGE find nothing registered
+      present = true;
+      WakeSleepers(page);
+      continue;
+    }
     present = present || at.cached;
     if (!at.cached && zero_if_missing) {
       at.cached = true;
@@ -159,6 +171,18 @@ void GuestMemory::Wake(PageRun run) {
   for (PageIndex page = run.first; page < run.end(); ++page) WakeSleepers(page);
 }
 
+void GuestMemory::Retire(PageRun run) {
+  world_.Yield();
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    const bool whole = !IsMissing(ledger_->State(page)) && !ledger_->IsTouched(page);
+    Law(whole, "only what is complete and clean is left to the kernel", page.value());
+    Law(At(page).owner == nullptr, "nothing may land in a page that is mapped", page.value());
+    At(page).retired = true;
+    WakeSleepers(page);
+  }
+  world_.Yield();
+}
+
 // ---- the guest's threads
 
 void GuestMemory::CheckWord(const Page& page, PageIndex index) const {
@@ -170,8 +194,8 @@ void GuestMemory::CheckWord(const Page& page, PageIndex index) const {
 }
 
 bool GuestMemory::ReadWord(PageIndex page, Sleeper& thread) {
+  if (!IsThere(page, thread)) return false;
   Page& at = At(page);
-  if (!at.mapped) return Fault(page, thread);
   CheckWord(at, page);
   if (at.discards == 0) {  // what it has read, it must read again
     at.value = at.word;
@@ -181,8 +205,8 @@ bool GuestMemory::ReadWord(PageIndex page, Sleeper& thread) {
 }
 
 bool GuestMemory::WriteWord(PageIndex page, Sleeper& thread) {
+  if (!IsThere(page, thread)) return false;
   Page& at = At(page);
-  if (!at.mapped) return Fault(page, thread);
   CheckWord(at, page);
   if (at.discards > 0)
     return true;  // what it wrote now might or might not survive: nothing to check

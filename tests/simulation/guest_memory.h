@@ -43,6 +43,7 @@ class GuestMemory final : public FaultSource, public PagePlacer, public LedgerWa
   PlaceResult MapAgain(PageRun run) override;
   void Empty(PageRun run) override;
   void Wake(PageRun run) override;
+  void Retire(PageRun run) override;
 
   // What the guest's threads do.
   /// True: done. False: the thread sleeps; when woken it tries again.
@@ -89,6 +90,7 @@ class GuestMemory final : public FaultSource, public PagePlacer, public LedgerWa
     Word word = 0;
     bool cached = false;          ///< in the page cache, which is the alias
     bool mapped = false;          ///< in the guest's page tables
+    bool retired = false;         ///< the kernel maps it by itself
     bool was_complete = false;    ///< the ledger has called it Held, Hole or Released
     int discards = 0;             ///< under way: from the guest's first step to its last
     bool discard_unread = false;  ///< and the engine has not read of it
@@ -109,7 +111,8 @@ class GuestMemory final : public FaultSource, public PagePlacer, public LedgerWa
   Page& At(PageIndex page) { return pages_[page.value()]; }
   [[nodiscard]] const Page& At(PageIndex page) const { return pages_[page.value()]; }
   void TraceRun(PageRun run, const char* what) const;
-  bool Fault(PageIndex page, Sleeper& thread);
+  /// False: the thread sleeps.
+  bool IsThere(PageIndex page, Sleeper& thread);
   void WakeSleepers(PageIndex page);
   void CheckWord(const Page& page, PageIndex index) const;
   [[nodiscard]] bool IsUnapplied(PageIndex page) const;

@@ -62,6 +62,7 @@ Plan DrawPlan(Random random) {
   plan.engine.window_follows = random.OneIn(3);
   if (random.OneIn(4)) plan.engine.bytes_per_second = random.Between(200, 2000) * 1'000'000;
   plan.engine.sweeps_holes = !random.OneIn(4);
+  plan.engine.retires_blocks = !random.OneIn(4);
   plan.engine.allocates_ahead = random.OneIn(2);
   plan.engine.early_percent = random.OneIn(2) ? 0 : random.Between(1, 60);
   plan.engine.stale_percent = random.Between(0, 60);

@@ -146,6 +146,23 @@ TEST_P(Placer, MapsAgainAsZeroWhatWasPunchedWithoutAnyEvent) {
   EXPECT_EQ(ValueOf(load), 0);
 }
 
+TEST_P(Placer, LeavesARetiredRunToTheKernel) {
+  auto waiting = guest().Load(Page(1));
+  guest().AwaitFaultOn(Page(1));
+  for (uint64_t n = 0; n < 4; ++n) guest().Land(Page(n), static_cast<int>(n + 1));
+  guest().placer.Retire(Pages(0, 6));
+  EXPECT_EQ(ValueOf(waiting), 2);
+  for (uint64_t n = 0; n < 4; ++n) EXPECT_EQ(*guest().At(Page(n)), std::byte(n + 1));
+  EXPECT_EQ(*guest().At(Page(5)), std::byte(0)) << "nothing ever landed there";
+  EXPECT_EQ(guest().placer.MapHeld(Pages(2, 1)), PlaceResult::kAlreadyPresent);
+  EXPECT_EQ(guest().placer.MapZero(Pages(4, 1)), PlaceResult::kAlreadyPresent);
+  EXPECT_EQ(guest().placer.counters().not_registered.load(), 2U);
+  auto behind = guest().Load(Page(6));
+  guest().AwaitFaultOn(Page(6));
+  EXPECT_EQ(guest().placer.MapZero(Pages(6, 1)), PlaceResult::kPlaced);
+  EXPECT_EQ(ValueOf(behind), 0);
+}
+
 TEST_P(Placer, AsksForTheEventToBeReadFirst) {
   guest().Land(Page(0), 1);
   std::thread remover([&] {

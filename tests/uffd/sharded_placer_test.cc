@@ -92,6 +92,21 @@ TEST(ShardedPlacer, ZeroPagesAndWakesReachEveryShard) {
   EXPECT_EQ(ValueOf(right), 0);
 }
 
+TEST(ShardedPlacer, ARunOverTheBorderIsRetiredInBothShards) {
+  ShardedGuest guest;
+  std::future<int> left = guest.Load(kStripe - 1);
+  std::future<int> right = guest.Load(kStripe);
+  static_cast<void>(guest.NextBatch(0));
+  static_cast<void>(guest.NextBatch(1));
+  const PageRun run = Pages(kStripe - 2, 4);
+  const std::span<std::byte> bytes = guest.ram.window().BytesOf(run);
+  std::memset(bytes.data(), 7, bytes.size());
+  guest.placer->Retire(run);
+  EXPECT_EQ(ValueOf(left), 7);
+  EXPECT_EQ(ValueOf(right), 7);
+  EXPECT_EQ(*guest.At(PageIndex(kStripe + 1)), std::byte(7));
+}
+
 TEST(ShardedPlacer, ARemoveOverTheBorderReachesEachShardWithItsOwnPages) {
   ShardedGuest guest;
   ASSERT_EQ(guest.placer->MapZero(Pages(kStripe - 2, 4)), PlaceResult::kPlaced);

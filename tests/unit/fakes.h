@@ -36,6 +36,7 @@ class RecordingPlacer final : public PagePlacer {
   PlaceResult MapAgain(PageRun run) override { return Answer("again", run); }
   void Empty(PageRun run) override { Answer("empty", run); }
   void Wake(PageRun run) override { Answer("wake", run); }
+  void Retire(PageRun run) override { Answer("retire", run); }
 
   std::vector<std::string> calls;
   PlaceResult result = PlaceResult::kPlaced;

@@ -72,6 +72,20 @@ TEST_F(FaultLoopTest, WhatIsThereIsMappedAtOnce) {
   EXPECT_EQ(counters().already_held.value(), 1u);
 }
 
+TEST_F(FaultLoopTest, AFaultOnAHeldPageBringsWhatIsHeldAroundIt) {
+  RetiredBlocks blocks(bench_.geometry, bench_.ledger, bench_.placer, PageCount(32));
+  Landing::Parts parts = bench_.Parts();
+  parts.blocks = &blocks;
+  FaultLoop loop(parts, faults_, reactor_);
+  bench_.ledger.ClaimPrefix(Pages(10, 12));
+  for (uint64_t page = 10; page < 20; ++page)
+    bench_.ledger.Apply(PageIndex(page), PageEvent::kLand);
+  faults_.faults = {{PageIndex(12)}};
+  reactor_.ready.Add(ReadyToken::kFaults);
+  loop.Step(kTimeout);
+  EXPECT_THAT(bench_.placer.calls, ElementsAre("held 12+1", "held 10+2", "held 13+3"));
+}
+
 TEST_F(FaultLoopTest, AHoleAndAGivenUpPageAreZero) {
   bench_.ledger.Apply(PageIndex(5), PageEvent::kFoundEmpty);
   Step({{PageIndex(5)}, {PageIndex(6)}}, {Pages(6, 1)});

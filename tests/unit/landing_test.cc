@@ -43,6 +43,24 @@ TEST_F(LandingTest, WhoWaitsIsServedBeforeTheRestOfTheRun) {
   EXPECT_EQ(bench_.fault_metrics.total.count(), 1u);
 }
 
+TEST_F(LandingTest, WhatNobodyWaitsForIsLeftToItsBlockWhereThatIsWanted) {
+  RetiredBlocks blocks(bench_.geometry, bench_.ledger, bench_.placer, PageCount(16));
+  Landing::Parts parts = bench_.Parts();
+  parts.blocks = &blocks;
+  parts.defers = true;
+  Landing landing(parts);
+  Fault(3);
+  Claim(Pages(0, 16));
+  landing.Complete({Pages(0, 8)});
+  EXPECT_THAT(bench_.placer.calls, ElementsAre("held 3+1"));
+  EXPECT_EQ(State(2), kHeld);
+  landing.Complete({Pages(8, 8), true});
+  EXPECT_THAT(bench_.placer.calls, ElementsAre("held 3+1", "retire 0+16"));
+  Claim(Pages(256, 1));  // of no block
+  landing.Complete({Pages(256, 1)});
+  EXPECT_EQ(bench_.placer.calls.back(), "held 256+1");
+}
+
 TEST_F(LandingTest, AZeroPageIsMappedOnlyForWhoWaits) {
   Fault(11);
   Claim(Pages(10, 3));
