@@ -63,9 +63,10 @@ ExitCode SourceSession::Run() {
 Status SourceSession::Prepare() {
   FAULTLINE_TRY(OpenRam());
   FAULTLINE_TRY(Connect());
+  // Before the extents: a destination that has no room for them says so, and closes its port.
+  FAULTLINE_TRY(OpenLanes());
   FAULTLINE_TRY(OfferReads());
   FAULTLINE_TRY(SendExtents());
-  FAULTLINE_TRY(OpenLanes());
   return AwaitRoom();
 }
 

@@ -48,9 +48,9 @@ class SourceSession {
   // The passes, in order.
   Status OpenRam();
   Status Connect();
+  Status OpenLanes();
   Status OfferReads();
   Status SendExtents();
-  Status OpenLanes();
   Status AwaitRoom();
   Status StopGuest();
   Status MoveDevices();
