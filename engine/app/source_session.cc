@@ -136,7 +136,7 @@ Status SourceSession::AwaitRoom() {
   FAULTLINE_TRY(SendFirstPages());
   FAULTLINE_TRY(vm_.SetUp());
   FAULTLINE_TRY(AwaitPreparing(wire::FrameType::kPrepared));
-  return {};
+  return CheckLink(Nanos::max());  // the last moment at which nothing has been touched
 }
 
 /// While the destination makes ready it gives signs of life, however long it takes.
