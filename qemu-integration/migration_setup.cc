@@ -57,38 +57,40 @@ Result<bool> Reached(const MigrationState& state, std::string_view wanted) {
 
 }  // namespace
 
-Result<MigrationSetup> MigrationSetup::Apply(QmpClient& qmp) {
+Status MigrationSetup::Apply(QmpClient& qmp) {
+  if (found_) return {};
   FAULTLINE_ASSIGN(const Json known, qmp.Execute("query-migrate-capabilities"));
   FAULTLINE_ASSIGN(const Json parameters, qmp.Execute("query-migrate-parameters"));
-  MigrationSetup setup;
-  setup.capabilities_ = Json::array();
+  Settings found{Json::array(), Json::object()};
   Json wanted = Json::array();
   for (const Json& capability : known) {
     const std::string name = StringOf(Member(capability, "capability"));
     const bool state = BoolOf(Member(capability, "state"));
     const std::optional<bool> wanted_state = WantedState(name);
     if (!wanted_state || *wanted_state == state) continue;
-    setup.capabilities_.push_back({{"capability", name}, {"state", state}});
+    found.capabilities.push_back({{"capability", name}, {"state", state}});
     wanted.push_back({{"capability", name}, {"state", *wanted_state}});
   }
   Json raised = {{"max-bandwidth", kMaxBandwidth}, {"downtime-limit", kDowntimeLimitsMs[0]}};
   // TLS inside the stream would speak to a QEMU that the engine stands between.
   if (!StringOf(Member(parameters, "tls-creds")).empty()) raised["tls-creds"] = "";
-  setup.parameters_ = Json::object();
   for (const auto& [name, value] : raised.items()) {
-    setup.parameters_[name] = Member(parameters, name.c_str());
+    found.parameters[name] = Member(parameters, name.c_str());
   }
   FAULTLINE_TRY(qmp.Execute("migrate-set-capabilities", {{"capabilities", wanted}}));
   if (const auto set = qmp.Execute("migrate-set-parameters", raised); !set) {
-    (void)qmp.Execute("migrate-set-capabilities", {{"capabilities", setup.capabilities_}});
+    (void)qmp.Execute("migrate-set-capabilities", {{"capabilities", found.capabilities}});
     return tl::unexpected(set.error());
   }
-  return setup;
+  found_ = std::move(found);
+  return {};
 }
 
-Status MigrationSetup::Restore(QmpClient& qmp) const {
-  FAULTLINE_TRY(qmp.Execute("migrate-set-capabilities", {{"capabilities", capabilities_}}));
-  FAULTLINE_TRY(qmp.Execute("migrate-set-parameters", parameters_));
+Status MigrationSetup::Restore(QmpClient& qmp) {
+  if (!found_) return {};
+  FAULTLINE_TRY(qmp.Execute("migrate-set-capabilities", {{"capabilities", found_->capabilities}}));
+  FAULTLINE_TRY(qmp.Execute("migrate-set-parameters", found_->parameters));
+  Forget();
   return {};
 }
 

@@ -25,15 +25,20 @@ Status AllowDowntime(QmpClient& qmp, uint64_t limit_ms);
 
 class MigrationSetup {
  public:
-  /// Switches on what is needed and off what disturbs; raises max-bandwidth. If it fails, QEMU is
-  /// as it was.
-  static Result<MigrationSetup> Apply(QmpClient& qmp);
-  /// Puts back what Apply found. The migration must be over.
-  [[nodiscard]] Status Restore(QmpClient& qmp) const;
+  /// Switches on what is needed and off what disturbs; raises max-bandwidth. Once: again does
+  /// nothing. If it fails, QEMU is as it was.
+  Status Apply(QmpClient& qmp);
+  /// Puts back what Apply found, if it was called. The migration must be over.
+  Status Restore(QmpClient& qmp);
+  /// What Apply found is of no more use: Restore does nothing.
+  void Forget() { found_.reset(); }
 
  private:
-  Json capabilities_;  ///< what Apply changed, as it was
-  Json parameters_;
+  struct Settings {
+    Json capabilities;
+    Json parameters;
+  };
+  std::optional<Settings> found_;  ///< what Apply changed, as it was
 };
 
 /// The URI by which QEMU finds the stream's descriptor.

@@ -39,19 +39,6 @@ Result<std::unique_ptr<QemuDestination>> QemuDestination::Attach(const QemuTarge
       new QemuDestination(std::move(qmp), std::move(facts), std::move(findings)));
 }
 
-Status QemuDestination::SetUp() {
-  if (setup_) return {};
-  FAULTLINE_ASSIGN(setup_, MigrationSetup::Apply(*qmp_));
-  return {};
-}
-
-Status QemuDestination::Restore() {
-  if (!setup_) return {};
-  FAULTLINE_TRY(setup_->Restore(*qmp_));
-  setup_.reset();
-  return {};
-}
-
 Status QemuDestination::StartDeviceState(int stream_fd) {
   FAULTLINE_TRY(SetUp());
   // While QEMU waits for a migration, `stop` means: do not start by yourself (qmp_stop).
@@ -63,7 +50,7 @@ Status QemuDestination::StartDeviceState(int stream_fd) {
   if (facts_.version_major >= kMajorWithExitOnError) arguments["exit-on-error"] = false;
   const auto started = qmp_->Execute("migrate-incoming", std::move(arguments));
   if (started) {
-    setup_.reset();  // QEMU keeps them to the end now
+    setup_.Forget();  // QEMU keeps them to the end now
     return {};
   }
   DropStream(*qmp_);

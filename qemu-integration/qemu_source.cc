@@ -56,19 +56,6 @@ FirstPlaces QemuSource::LookForFirstPlaces(const ReadRam& read) {
   return FindFirstPlaces(ParseRegisters(*registers), layout, read);
 }
 
-Status QemuSource::SetUp() {
-  if (setup_) return {};
-  FAULTLINE_ASSIGN(setup_, MigrationSetup::Apply(*qmp_));
-  return {};
-}
-
-Status QemuSource::Restore() {
-  if (!setup_) return {};
-  FAULTLINE_TRY(setup_->Restore(*qmp_));
-  setup_.reset();
-  return {};
-}
-
 Status QemuSource::StartDeviceState(int stream_fd) {
   FAULTLINE_TRY(SetUp());
   qmp_->ForgetEvents();

@@ -38,8 +38,8 @@ class QemuSource final : public SourceVm {
 
   [[nodiscard]] const VmDescription& description() const override { return description_; }
   FirstPlaces LookForFirstPlaces(const ReadRam& read) override;
-  Status SetUp() override;
-  Status Restore() override;
+  Status SetUp() override { return setup_.Apply(*qmp_); }
+  Status Restore() override { return setup_.Restore(*qmp_); }
   Status StartDeviceState(int stream_fd) override;
   Status WaitStopped(Nanos timeout) override;
   Status ContinueDeviceState() override;
@@ -65,7 +65,7 @@ class QemuSource final : public SourceVm {
   QemuFacts facts_;
   std::vector<Finding> findings_;
   VmDescription description_;
-  std::optional<MigrationSetup> setup_;  ///< what Restore and Resume put back
+  MigrationSetup setup_;  ///< what Restore and Resume put back
   std::optional<int64_t> stopped_at_;
   size_t limit_ = 0;        ///< of kDowntimeLimitsMs, the one that holds
   Nanos next_limit_at_{0};  ///< when the next one will
@@ -77,8 +77,8 @@ class QemuDestination final : public DestinationVm {
   static Result<std::unique_ptr<QemuDestination>> Attach(const QemuTarget& target);
 
   [[nodiscard]] const VmDescription& description() const override { return description_; }
-  Status SetUp() override;
-  Status Restore() override;
+  Status SetUp() override { return setup_.Apply(*qmp_); }
+  Status Restore() override { return setup_.Restore(*qmp_); }
   Status StartDeviceState(int stream_fd) override;
   Status WaitLoaded(Nanos timeout) override;
   Status Run() override;
@@ -100,7 +100,7 @@ class QemuDestination final : public DestinationVm {
   QemuFacts facts_;
   std::vector<Finding> findings_;
   VmDescription description_;
-  std::optional<MigrationSetup> setup_;  ///< what Restore puts back
+  MigrationSetup setup_;  ///< what Restore puts back
   std::optional<int64_t> running_at_;
 };
 
