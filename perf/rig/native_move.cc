@@ -148,7 +148,9 @@ void PutMemoryAhead(const NativeGuest& guest, DestinationPages& pages) {
   const Geometry geometry = Require(GeometryOf(guest.Description()));
   std::vector<PageRun> runs;
   for (size_t i = 0; i < geometry.region_count(); ++i) runs.push_back(geometry.pages_of(i));
-  FAULTLINE_CHECK(pages.Expect(runs, [] { return Status(); }).has_value());
+  const auto look = [] { return Status(); };
+  FAULTLINE_CHECK(pages.Expect(runs, look).has_value());
+  FAULTLINE_CHECK(pages.AwaitHeadStart(look).has_value());
 }
 
 }  // namespace
