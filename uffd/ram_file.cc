@@ -32,7 +32,7 @@ off_t Off(ByteCount bytes) { return static_cast<off_t>(bytes.value()); }
 std::optional<Backing> BackingOf(int fd) {
   struct statfs info {};
   if (::fstatfs(fd, &info) != 0) return std::nullopt;
-  if (info.f_type == TMPFS_MAGIC) return Backing{RamFileSystem::kTmpfs, PageSize(4096)};
+  if (info.f_type == TMPFS_MAGIC) return Backing{RamFileSystem::kTmpfs, kSmallPageSize};
   if (info.f_type != HUGETLBFS_MAGIC) return std::nullopt;
   return Backing{RamFileSystem::kHugetlbfs, PageSize(static_cast<uint64_t>(info.f_bsize))};
 }

@@ -83,7 +83,7 @@ PlaceResult UffdCopyPlacer::Map(PageRun run, Way way) {
 UffdProgress UffdCopyPlacer::Try(PageRun run, Way way) const {
   const VmmAddr start = vmm_->AddrOf(run.first);
   const ByteCount length = vmm_->geometry().BytesOf(run);
-  const bool small_pages = vmm_->geometry().PageSizeOf(run.first) == PageSize(4096);
+  const bool small_pages = vmm_->geometry().PageSizeOf(run.first) == kSmallPageSize;
   if (way == Way::kZero && small_pages) return uffd_->ZeroPage(start, length);
   // hugetlbfs knows no ZEROPAGE; where nothing has landed, staging reads as zero.
   return uffd_->Copy(start, staging_.AddrOf(run.first), length);

@@ -17,7 +17,7 @@ constexpr ByteCount kEarlyMax{uint64_t{32} << 20};
 /// So that a slow link does not keep the guest from being stopped.
 constexpr Nanos kEarlyTime = std::chrono::seconds(1);
 constexpr Nanos kRateSlice = std::chrono::milliseconds(50);
-static_assert(EarlyCopies::kVisitedMax.value() * 4096 <= wire::kEarlyBytesMax);
+static_assert(EarlyCopies::kVisitedMax.value() * kSmallPageSize.bytes() <= wire::kEarlyBytesMax);
 
 }  // namespace
 

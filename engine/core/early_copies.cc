@@ -8,31 +8,30 @@
 namespace faultline {
 namespace {
 
-constexpr PageSize kPageSize{4096};
 constexpr PageCount kOne{1};
 constexpr size_t kBatchPages = 256;
 
 }  // namespace
 
 void EarlyCopies::Add(std::span<const PageRun> runs) {
-  const size_t room = memory_.size() / kPageSize.bytes();
+  const size_t room = memory_.size() / kSmallPageSize.bytes();
   copies_.reserve(room);
   std::byte* next = memory_.data();
   for (const PageRun& run : runs) {
-    if (ram_.geometry().PageSizeOf(run.first) != kPageSize) continue;
+    if (ram_.geometry().PageSizeOf(run.first) != kSmallPageSize) continue;
     for (PageIndex page = run.first; page < run.end() && copies_.size() < room; ++page) {
       if (!presence_.IsPresent(page)) continue;
-      std::memcpy(next, ram_.BytesOf({page, kOne}).data(), kPageSize.bytes());
-      if (IsAllZero({next, kPageSize.bytes()})) continue;
+      std::memcpy(next, ram_.BytesOf({page, kOne}).data(), kSmallPageSize.bytes());
+      if (IsAllZero({next, kSmallPageSize.bytes()})) continue;
       copies_.push_back({page, next});
-      next += kPageSize.bytes();
+      next += kSmallPageSize.bytes();
     }
   }
 }
 
 bool EarlyCopies::HasChanged(const Copy& copy) const {
   const std::byte* now = ram_.BytesOf({copy.page, kOne}).data();
-  return std::memcmp(copy.bytes, now, kPageSize.bytes()) != 0;
+  return std::memcmp(copy.bytes, now, kSmallPageSize.bytes()) != 0;
 }
 
 std::vector<PageRun> EarlyCopies::ForgetChanged() {
@@ -53,11 +52,11 @@ Status EarlyCopies::VisitCopies(
     size_t length = 0;  // of pages that lie side by side, in guest RAM and here
     for (; i < copies_.size() && length < kVisitedMax.value(); ++i, ++length) {
       AppendJoined(run, {copies_[i].page, kOne}, ram_.geometry());
-      const bool beside = copies_[i].bytes == first.bytes + length * kPageSize.bytes();
+      const bool beside = copies_[i].bytes == first.bytes + length * kSmallPageSize.bytes();
       if (run.size() > 1 || !beside) break;
     }
     FAULTLINE_TRY(visit({first.page, PageCount(length)},
-                        {first.bytes, length * kPageSize.bytes()}));
+                        {first.bytes, length * kSmallPageSize.bytes()}));
   }
   return {};
 }

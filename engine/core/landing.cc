@@ -149,8 +149,7 @@ void Landing::NoteComplete(PageRun run) {
 }
 
 void Landing::MapAround(PageIndex page, Nanos since) {
-  if (parts_.blocks == nullptr || !parts_.blocks->Defers(page)) return;
-  MapUnawaited(parts_.blocks->Around(page), since);
+  if (parts_.blocks != nullptr) MapUnawaited(parts_.blocks->Around(page), since);
 }
 
 // In as few calls as possible.

@@ -5,13 +5,11 @@
 namespace faultline {
 namespace {
 
-constexpr PageSize kSmall{4096};
-
 /// For each region the number of its first block, and the number of all.
 std::vector<size_t> FirstBlocks(const Geometry& geometry, PageCount block_pages) {
   std::vector<size_t> first{0};
   for (size_t region = 0; region < geometry.region_count(); ++region) {
-    const bool small = geometry.shape(region).page_size == kSmall;
+    const bool small = geometry.shape(region).page_size == kSmallPageSize;
     const uint64_t pages = small ? geometry.pages_of(region).count.value() : 0;
     first.push_back(first.back() + pages / block_pages.value());
   }
@@ -38,7 +36,7 @@ bool RetiredBlocks::Defers(PageIndex page) const {
 
 PageRun RetiredBlocks::Around(PageIndex page) const {
   const std::optional<Block> block = BlockOf(page);
-  FAULTLINE_CHECK(block.has_value());
+  if (!block) return {page, PageCount(0)};
   const uint64_t groups = (page - block->pages.first).value() / kAround.value();
   return {block->pages.first + PageCount(groups * kAround.value()), kAround};
 }
@@ -60,7 +58,6 @@ void RetiredBlocks::RetireIfWhole(const Block& block) {
   if (full && neighbours == 0) return;
   if (retired.exchange(true, std::memory_order_relaxed)) return;
   islands_.fetch_add(1 - neighbours, std::memory_order_relaxed);
-  count_.fetch_add(1, std::memory_order_relaxed);
   placer_.Retire(block.pages);
 }
 

@@ -44,12 +44,10 @@ class RetiredBlocks {
   /// Pages beside this one may stay Held until their block is retired. Not so in regions of larger
   /// pages, at a region's end where no whole block fits, and while too many blocks stand alone.
   [[nodiscard]] bool Defers(PageIndex page) const;
-  /// The kAround pages with this one among them. REQUIRES: Defers(page), now or before.
+  /// The kAround pages with this one among them; empty if it belongs to no block.
   [[nodiscard]] PageRun Around(PageIndex page) const;
   /// Pages of `run`, of any length, have become complete: retires what is whole now.
   void NoteComplete(PageRun run);
-
-  [[nodiscard]] uint64_t count() const { return count_.load(std::memory_order_relaxed); }
 
  private:
   struct Block {
@@ -73,7 +71,6 @@ class RetiredBlocks {
   /// Retired blocks with none before them. Two neighbours at the same moment may count as none:
   /// the bound is far from the kernel's.
   std::atomic<int> islands_{0};
-  std::atomic<uint64_t> count_{0};
 };
 
 }  // namespace faultline

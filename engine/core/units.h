@@ -86,6 +86,8 @@ class PageSize {
  private:
   uint64_t bytes_ = 4096;
 };
+/// Of all memory but hugetlbfs. x86-64 knows no smaller page.
+inline constexpr PageSize kSmallPageSize{4096};
 
 constexpr ByteCount operator*(PageCount count, PageSize size) {
   return ByteCount(count.value() * size.bytes());
