@@ -48,6 +48,7 @@ static void BeginEpoch(struct Worker* worker) {
   worker->before = worker->all;
   for (unsigned i = 0; i < sizeof worker->all; ++i) ((char*)&worker->all)[i] = 0;
   for (unsigned i = 0; i < sizeof worker->first; ++i) ((char*)&worker->first)[i] = 0;
+  worker->quiet_until = ReadTsc() + CyclesOfUs(worker->load, worker->load->parameters.quiet_us);
 }
 
 static void NotePlace(struct Worker* worker) {
@@ -220,13 +221,14 @@ static void PollAsFirst(struct Worker* worker, uint64_t now) {
     worker->next_beat = now + CyclesOfUs(load, load->parameters.beat_us);
     Beat(load);
   }
-  // After the beat: the console is slower than the whole switch.
-  if (worker->epoch != worker->told_epoch) ReportSwitch(worker);
   if (now >= worker->next_input) {
     worker->next_input = now + CyclesOfUs(load, 1000);
     const int command = PlatformInput();
     if (command >= 0) Obey(worker, command);
   }
+  // After the beat, and not too soon: the console is slower than the whole switch.
+  if (now < worker->quiet_until) return;
+  if (worker->epoch != worker->told_epoch) ReportSwitch(worker);
   if (now >= worker->next_line) {
     worker->next_line = now + CyclesOfUs(load, 1000000);
     ReportLap(worker);

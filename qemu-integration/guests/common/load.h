@@ -37,7 +37,7 @@ struct Worker {
   uint64_t epoch_first_op, stalls, stall_cycles, stall_max;
   struct Histogram all, first, before;  // before: `all` of the epoch that ended
   uint64_t line_stall_max;              // since the last lap line
-  uint64_t last_end, next_poll, next_beat, next_input, next_line, lines;
+  uint64_t last_end, next_poll, next_beat, next_input, next_line, quiet_until, lines;
 };
 
 struct Load {

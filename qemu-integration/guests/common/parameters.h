@@ -22,6 +22,7 @@ struct Parameters {
   uint64_t fill;      // 1: write every page before READY; 0: pages are zero until first written
   uint64_t beat_us;   // guest time between two heartbeats; 0: none
   uint64_t poll_us;   // guest time between two looks at the place
+  uint64_t quiet_us;  // guest time from an epoch's begin to the first line that nobody asked for
   uint64_t rest_us;   // the load sleeps so long after each look at the place; 0: never
   uint64_t tsc_khz;   // 0: measured
   uint64_t smp;       // workers, one per vCPU
@@ -70,6 +71,7 @@ static inline struct Parameters ParseParameters(const char* line) {
       .fill = NumberOr(line, "fill", 1),
       .beat_us = NumberOr(line, "beat_us", 250),
       .poll_us = AtLeastOne(NumberOr(line, "poll_us", 50)),
+      .quiet_us = NumberOr(line, "quiet_us", 0),
       .rest_us = NumberOr(line, "rest_us", 0),
       .tsc_khz = NumberOr(line, "tsc_khz", 0),
       .smp = AtLeastOne(NumberOr(line, "smp", 1)),
