@@ -21,7 +21,7 @@ struct GuestRange {
 };
 
 inline constexpr ByteCount kKernelCodeMax{uint64_t{24} << 20};
-inline constexpr ByteCount kKernelDataMax{uint64_t{4} << 20};
+inline constexpr ByteCount kKernelDataMax{uint64_t{16} << 20};
 
 /// Code first, each as its mappings follow each other. Nothing where page faults enter nowhere.
 std::vector<GuestRange> FindKernelImage(const VcpuRegisters& cpu, GuestPageTables& tables);

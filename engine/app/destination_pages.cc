@@ -135,9 +135,7 @@ Status DestinationPages::StartPushThreads(const PageLimits& limits, const Pusher
         fmt::format("fl-push-{}", stream),
         MakeHost(std::move(reactor), std::move(area), std::move(unpacker), false, limits.may_read),
         [&](Reactor& on) {
-          Landing::Parts parts = PartsFor(metrics);
-          parts.defers = true;
-          return std::make_unique<Pusher>(parts, leading_, on, share);
+          return std::make_unique<Pusher>(PartsFor(metrics), leading_, on, share);
         }));
   }
   return {};

@@ -68,7 +68,10 @@ std::optional<FinalMaps::Part> FinalMaps::TakeDue() {
 void FinalMaps::Apply(const Part& part) {
   for (const PageRun& run : part.runs) {
     switch (part.kind) {
-      case Kind::kUnchanged: pages_.KeepEarly(run); break;
+      case Kind::kUnchanged:
+        pages_.KeepEarly(run);
+        std::this_thread::yield();  // the VMM loads its devices meanwhile: it comes first
+        break;
       case Kind::kHoles: pages_.SweepHoles(run); break;
     }
   }

@@ -71,7 +71,9 @@ void SourceSession::SendUnchanged() {
   const Status sent = early_->VisitUnchanged([this](const std::vector<PageRun>& runs) -> Status {
     const bool over = phase() == SourcePhase::kReleased || phase() == SourcePhase::kResumed;
     if (over) return Fail(ErrorKind::kRefused, "nobody needs to know any more");
-    return SendRuns(wire::FrameType::kUnchanged, runs);
+    FAULTLINE_TRY(SendRuns(wire::FrameType::kUnchanged, runs));
+    std::this_thread::yield();  // the VMM's threads come first: everybody waits for its devices
+    return {};
   });
   if (!sent.has_value()) spdlog::debug("{}", sent.error().message);
   early_.reset();

@@ -140,8 +140,12 @@ void Landing::PlaceHeld(PageRun run, Nanos since) {
   for (PageIndex page = run.first; page < run.end(); ++page) {
     if (parts_.ledger.HasWaiter(page)) Settle(page, since);
   }
-  if (!parts_.defers || !parts_.blocks->Defers(run.first)) MapUnawaited(run, since);
+  if (!IsDeferred(run)) MapUnawaited(run, since);
   NoteComplete(run);
+}
+
+bool Landing::IsDeferred(PageRun run) const {
+  return defers_ && parts_.blocks != nullptr && parts_.blocks->Defers(run.first);
 }
 
 void Landing::NoteComplete(PageRun run) {

@@ -55,10 +55,12 @@ class Landing {
     LandingMetrics& landing_metrics;
     LowestDelay* urgent_trips = nullptr;  ///< hears of demand fetches, posted to landed
     RetiredBlocks* blocks = nullptr;      ///< hears of complete pages
-    /// What nobody waits for stays Held until its block is retired. REQUIRES: blocks.
-    bool defers = false;
   };
   explicit Landing(Parts parts) : parts_(parts) {}
+
+  /// From now on what nobody waits for stays Held until its block is retired, if there are
+  /// blocks; or, as at first, is mapped at once.
+  void Defer(bool defers) { defers_ = defers; }
 
   /// REQUIRES: the run was claimed by the caller and at most kRunPagesMax pages long; nothing
   /// lands in it any more.
@@ -91,6 +93,7 @@ class Landing {
   void Return(PageRun run, PageEvent event);
   void CompleteDiscarded(PageIndex page, PageEvent event, Nanos landed);
   void PlaceHeld(PageRun run, Nanos since);
+  [[nodiscard]] bool IsDeferred(PageRun run) const;
   void MapUnawaited(PageRun run, Nanos since);
   void NoteComplete(PageRun run);
   PlaceResult Map(PageIndex page, const Ledger::Change& begun);
@@ -103,6 +106,7 @@ class Landing {
   std::array<PageRun, kRetriesMax> retries_{};
   size_t retry_count_ = 0;
   bool guest_gone_ = false;
+  bool defers_ = false;
   Nanos turned_{};  ///< of the arrival that is being completed
 };
 

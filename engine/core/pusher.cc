@@ -103,9 +103,12 @@ void Pusher::DropWhatIsNotAbsent() {
   }
 }
 
+Nanos Pusher::PauseLeft(Nanos now) const {
+  return limits_.pause != nullptr ? limits_.pause->Left(now) : Nanos(0);
+}
+
 Nanos Pusher::PacedFor(ByteCount bytes, Nanos now) const {
-  const bool may_wait = limits_.pause != nullptr && !urgent_;
-  const Nanos paused = may_wait ? limits_.pause->Left(now) : Nanos(0);
+  const Nanos paused = urgent_ ? Nanos(0) : PauseLeft(now);
   return std::max(paused, rate_.WaitFor(bytes, now));
 }
 
@@ -120,6 +123,8 @@ Nanos Pusher::WaitLimit(Nanos timeout) const {
 
 void Pusher::TakeArrivals() {
   if (lane_ == nullptr) return;
+  // What comes during the pause is what the guest is about to touch.
+  landing_.Defer(PauseLeft(parts_.clock.Now()) == Nanos(0));
   ByteCount data;
   ByteCount zero;
   size_t count = 0;

@@ -64,6 +64,7 @@ class Pusher {
   [[nodiscard]] bool FitsWindow(ByteCount bytes) const;
   void DropWhatIsNotAbsent();
   void StartNextRound();
+  [[nodiscard]] Nanos PauseLeft(Nanos now) const;
   [[nodiscard]] Nanos PacedFor(ByteCount bytes, Nanos now) const;
   [[nodiscard]] Nanos WaitLimit(Nanos timeout) const;
   void TakeArrivals();

@@ -2,7 +2,7 @@
 // userfaultfd any more. From then on the kernel maps what the page cache holds by itself, a huge
 // page at once or sixteen small ones, which costs a fraction of a CONTINUE for each page.
 //
-// So the pushers leave what they land Held (Landing::Parts::defers) and each block is retired by
+// So the pushers leave what they land Held (Landing::Defer) and each block is retired by
 // whoever completes its last page. Until then a touch of a Held page is a fault that is answered
 // here, without the network, and brings its surroundings along.
 //

@@ -110,8 +110,7 @@ class Engine::PushThread final : public EngineThread {
   PushThread(Engine& engine, World& world, Network& network, const EngineHabits& habits)
       : EngineThread(world, network, habits, habits.bulk_capacity),
         pusher_({engine.geometry_, *engine.ledger_, network.memory, engine.waiters_, world,
-                 fault_metrics_, landing_metrics_, nullptr, engine.blocks(),
-                 engine.blocks() != nullptr},
+                 fault_metrics_, landing_metrics_, nullptr, engine.blocks()},
                 engine.order_, reactor_,
                 {.window_bytes = habits.window,
                  .bytes_per_second = habits.bytes_per_second,

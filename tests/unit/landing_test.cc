@@ -47,8 +47,8 @@ TEST_F(LandingTest, WhatNobodyWaitsForIsLeftToItsBlockWhereThatIsWanted) {
   RetiredBlocks blocks(bench_.geometry, bench_.ledger, bench_.placer, PageCount(16));
   Landing::Parts parts = bench_.Parts();
   parts.blocks = &blocks;
-  parts.defers = true;
   Landing landing(parts);
+  landing.Defer(true);
   Fault(3);
   Claim(Pages(0, 16));
   landing.Complete({Pages(0, 8)});

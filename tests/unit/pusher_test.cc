@@ -99,6 +99,28 @@ TEST_F(PusherTest, WhatTheGuestNeedsFirstWaitsForNoPause) {
   EXPECT_THAT(lane_.posted, ElementsAre(Pages(100, 2), Pages(300, 1)));
 }
 
+TEST_F(PusherTest, WhatComesDuringThePauseIsMappedAndTheRestIsLeftToItsBlock) {
+  RetiredBlocks blocks(bench_.geometry, bench_.ledger, bench_.placer, PageCount(256));
+  Landing::Parts parts = bench_.Parts();
+  parts.blocks = &blocks;
+  PushPause pause;
+  pause.Until(bench_.clock.Now() + kTimeout);
+  LeadingOrder leading(bench_.geometry, order_);
+  leading.Put(std::vector{Pages(100, 2)});
+  Pusher pusher(parts, leading, reactor_, {ByteCount(kRunBytes), 0, &pause});
+  pusher.SetLane(std::make_unique<ScriptedLane>(lane_));
+  pusher.Step(kTimeout);
+  Arrive();
+  pusher.Step(kTimeout);
+  EXPECT_THAT(bench_.placer.calls, ElementsAre("held 100+2"));
+  bench_.clock.now += kTimeout;
+  pusher.Step(kTimeout);
+  Arrive();
+  pusher.Step(kTimeout);
+  EXPECT_THAT(bench_.placer.calls, ElementsAre("held 100+2"));
+  EXPECT_EQ(bench_.ledger.State(PageIndex(0)), PageState::kHeld);
+}
+
 TEST_F(PusherTest, TheRateLimitPacesRequestsAndSaysWhenToComeBack) {
   const auto pusher = Start({ByteCount(kRunBytes), kRunBytes * 1000});
   pusher->Step(kTimeout);
