@@ -3,8 +3,8 @@
 // Shared by the fault loop (single pages), the pusher (runs), the hole sweep and what comes early;
 // one instance per thread.
 //   Requested: Held is written first, then CONTINUE, then Mapped. A page somebody waits for is
-//     mapped before the rest of its run. The pushers leave the rest to its block
-//     (retired_blocks.h).
+//     mapped before the rest of its run. The pushers, unless they pause, leave the
+//     rest to its block (retired_blocks.h).
 //   Zero: the alias is emptied where bytes may lie, then Hole; mapped only if somebody waits.
 //   Discarding: emptied first, then Released; a waiter gets a zero page.
 // A placer that answers kRetry (a REMOVE event is unread) leaves the run on a bounded list that

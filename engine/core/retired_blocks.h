@@ -2,9 +2,9 @@
 // userfaultfd any more. From then on the kernel maps what the page cache holds by itself, a huge
 // page at once or sixteen small ones, which costs a fraction of a CONTINUE for each page.
 //
-// So the pushers leave what they land Held (Landing::Defer) and each block is retired by
-// whoever completes its last page. Until then a touch of a Held page is a fault that is answered
-// here, without the network, and brings its surroundings along.
+// So the pushers, unless they pause, leave what they land Held (Landing::Defer) and each block is
+// retired by whoever completes its last page. Until then a touch of a Held page is a fault that is
+// answered here, without the network, and brings its surroundings along.
 //
 // Why that is safe. A block is retired when no page in it is missing (nothing can land there any
 // more, and what was complete is never missing again) and none is touched (nothing that the guest
