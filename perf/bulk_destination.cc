@@ -96,6 +96,7 @@ Result<Figures> RunEngine(const Options& options, Listener& listener, BulkGuest&
   const double cpu_before = ProcessCpuSeconds();
   const Nanos start = tcp::MonotonicNow();
   pages->Open();
+  pages->OpenBulk();
   guest.Go();
   while (pages->missing() > PageCount(0)) std::this_thread::sleep_for(kLook);
   const Nanos elapsed = tcp::MonotonicNow() - start;

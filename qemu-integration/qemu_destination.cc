@@ -58,9 +58,11 @@ Status QemuDestination::StartDeviceState(int stream_fd) {
 }
 
 Status QemuDestination::WaitLoaded(Nanos timeout) {
-  const Status loaded = WaitMigrationStatus(*qmp_, "completed", timeout);
+  Status loaded = qmp_->Prepare("query-status");
+  if (loaded) loaded = WaitMigrationStatus(*qmp_, "completed", timeout);
   if (!loaded) return LoadFailed(loaded.error());
-  return WaitRunState(*qmp_, "paused", kPausedTimeout);
+  FAULTLINE_TRY(WaitRunState(*qmp_, "paused", kPausedTimeout));
+  return qmp_->Prepare("cont");
 }
 
 Status QemuDestination::LoadFailed(const Error& error) {
@@ -77,12 +79,16 @@ Status QemuDestination::LoadFailed(const Error& error) {
 Status QemuDestination::Run() {
   const auto asked = qmp_->Execute("cont", Json::object(), kContTimeout);
   if (!asked && asked.error().kind != ErrorKind::kTimeout) return tl::unexpected(asked.error());
+  // The event comes before the answer; a question now would cost the guest's first instants.
+  running_at_ = TimeOfEvent(*qmp_, "RESUME");
+  if (running_at_) return {};
   FAULTLINE_TRY(WaitRunState(*qmp_, "running", kRunTimeout));
   running_at_ = TimeOfEvent(*qmp_, "RESUME");
   return {};
 }
 
 Status QemuDestination::Announce() {
+  if (facts_.netdev_types.empty()) return {};
   // QEMU's own defaults. It announced once before `cont`, when nothing could answer yet.
   FAULTLINE_TRY(qmp_->Execute("announce-self",
                               {{"initial", 50}, {"max", 550}, {"rounds", 5}, {"step", 100}}));

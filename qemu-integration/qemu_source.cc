@@ -30,6 +30,9 @@ constexpr Nanos kPollInterval = milliseconds(5);
 
 Nanos Now() { return std::chrono::steady_clock::now().time_since_epoch(); }
 
+/// What migrate-continue leaves.
+Json PreSwitchover() { return {{"state", "pre-switchover"}}; }
+
 }  // namespace
 
 QemuSource::QemuSource(std::unique_ptr<QmpClient> qmp, QemuFacts facts,
@@ -72,6 +75,7 @@ Status QemuSource::StartDeviceState(int stream_fd) {
 Status QemuSource::WaitStopped(Nanos timeout) {
   const Nanos deadline = Now() + timeout;
   while (true) {
+    FAULTLINE_TRY(qmp_->Prepare("migrate-continue", PreSwitchover()));
     const Nanos slice = std::min(deadline, next_limit_at_) - Now();
     const Status stopped = WaitMigrationStatus(*qmp_, "pre-switchover", std::max(slice, kShortest));
     if (stopped) break;
@@ -93,7 +97,7 @@ Status QemuSource::AllowMoreDowntime() {
 }
 
 Status QemuSource::ContinueDeviceState() {
-  FAULTLINE_TRY(qmp_->Execute("migrate-continue", {{"state", "pre-switchover"}}));
+  FAULTLINE_TRY(qmp_->Execute("migrate-continue", PreSwitchover()));
   return {};
 }
 

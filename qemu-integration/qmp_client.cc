@@ -17,6 +17,12 @@ Nanos Now() { return std::chrono::steady_clock::now().time_since_epoch(); }
 
 double Seconds(Nanos time) { return std::chrono::duration<double>(time).count(); }
 
+std::string Message(std::string_view command, const Json& arguments, uint64_t id) {
+  Json message = {{"execute", std::string(command)}, {"id", id}};
+  if (!arguments.empty()) message["arguments"] = arguments;
+  return message.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 }  // namespace
 
 QmpClient::QmpClient(std::string path, UnixSocket socket)
@@ -65,7 +71,17 @@ Result<Json> QmpClient::Greeting(Nanos deadline) {
 }
 
 Result<Json> QmpClient::Execute(std::string_view command, Json arguments, Nanos timeout) {
-  return ExecuteWithFd(command, std::move(arguments), -1, timeout);
+  return ExecuteWithFd(command, arguments, -1, timeout);
+}
+
+Status QmpClient::Prepare(std::string_view command, Json arguments) {
+  std::string text = Message(command, arguments, last_id_ + 1);
+  if (text == prepared_) return {};
+  const Nanos deadline = Now() + kQmpCommandTimeout;
+  FAULTLINE_TRY(TakeBack(deadline));
+  FAULTLINE_TRY(Send(command, std::string_view(text).substr(0, text.size() - 1), -1, deadline));
+  prepared_ = std::move(text);
+  return {};
 }
 
 Result<std::string> QmpClient::Human(std::string_view command_line) {
@@ -104,18 +120,19 @@ Result<QmpEvent> QmpClient::WaitEvent(const EventFilter& filter, Nanos timeout) 
   }
 }
 
-Result<Json> QmpClient::ExecuteWithFd(std::string_view command, Json arguments, int fd,
+Result<Json> QmpClient::ExecuteWithFd(std::string_view command, const Json& arguments, int fd,
                                       Nanos timeout) {
   if (broken_) return Broken(ErrorKind::kPeer, "the connection is closed");
   const Nanos deadline = Now() + timeout;
-  const uint64_t id = ++last_id_;
-  const Json message = {
-      {"execute", std::string(command)}, {"arguments", std::move(arguments)}, {"id", id}};
-  const auto text = message.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  if (const Status sent = socket_.Send(text, fd, deadline); !sent) {
-    return Broken(sent.error().kind,
-                  fmt::format("sending '{}': {}", command, sent.error().message));
+  const std::string text = Message(command, arguments, last_id_ + 1) + "\n";
+  size_t sent = prepared_.empty() ? 0 : prepared_.size() - 1;
+  if (sent > 0 && text.compare(0, prepared_.size(), prepared_) != 0) {
+    FAULTLINE_TRY(TakeBack(deadline));
+    sent = 0;
   }
+  prepared_.clear();
+  const uint64_t id = ++last_id_;
+  FAULTLINE_TRY(Send(command, std::string_view(text).substr(sent), fd, deadline));
   auto reply = Reply(command, id, deadline);
   if (!reply && reply.error().kind == ErrorKind::kTimeout) {
     return Fail(ErrorKind::kTimeout, fmt::format("QMP '{}' on {}: no answer in {:.1f} s", command,
@@ -124,11 +141,30 @@ Result<Json> QmpClient::ExecuteWithFd(std::string_view command, Json arguments, 
   return reply;
 }
 
+Status QmpClient::Send(std::string_view command, std::string_view text, int fd, Nanos deadline) {
+  const Status sent = socket_.Send(text, fd, deadline);
+  if (sent) return {};
+  return Broken(sent.error().kind,
+                fmt::format("sending '{}': {}", command, sent.error().message));
+}
+
+/// 0xFF is in no JSON: QEMU's lexer drops what it has read, and says one error, of no id.
+Status QmpClient::TakeBack(Nanos deadline) {
+  if (prepared_.empty()) return {};
+  prepared_.clear();
+  ++errors_to_drop_;
+  return Send("(nothing)", "\xff\n", -1, deadline);
+}
+
 Result<Json> QmpClient::Reply(std::string_view command, uint64_t id, Nanos deadline) {
   while (true) {
     FAULTLINE_ASSIGN(const Json message, NextMessage(deadline));
     Keep(message);
     const bool is_reply = message.contains("return") || message.contains("error");
+    if (errors_to_drop_ > 0 && message.contains("error") && !message.contains("id")) {
+      --errors_to_drop_;
+      continue;
+    }
     // A reply to a command that timed out earlier is nobody's any more. An error that QEMU could
     // not tie to a command has no id, and only one command is under way.
     if (!is_reply || UnsignedOf(Member(message, "id"), id) != id) continue;

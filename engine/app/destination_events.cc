@@ -90,6 +90,8 @@ Status DestinationSession::ActOn(const Frame& frame) {
       return TakeDeviceState(frame);
     case kStopped:
       return TakeStopped();
+    case kSaved:
+      return TakeSaved();
     case kHoles:
       return TakeHoles(frame);
     case kHolesDone:
@@ -157,13 +159,20 @@ Status DestinationSession::TakeDeviceState(const Frame& frame) {
   return {};
 }
 
-/// What a page of the source holds is final from here on: the lanes may fetch. What the guest
-/// needs first comes now; with all else the pushers leave the processors to the devices' loading,
-/// which is the blackout.
+/// What a page of the source holds is final from here on: fault lanes may fetch. All else leaves
+/// the processors to the devices' saving and loading, which is the blackout.
 Status DestinationSession::TakeStopped() {
   if (!AreAttached()) return NotNow(wire::FrameType::kStopped);
   pages_->MakeWay();
   pages_->Open();
+  return {};
+}
+
+/// Of two processors that source and destination may share, the devices' loading needs one: what
+/// the guest needs first comes beside it.
+Status DestinationSession::TakeSaved() {
+  if (!AreAttached() || !pages_->is_open()) return NotNow(wire::FrameType::kSaved);
+  pages_->OpenBulk();
   return {};
 }
 

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 #include <thread>
 
 namespace faultline {
@@ -164,6 +165,7 @@ Status DestinationPages::ReadFrom(ReadLanes::Plan plan) {
 
 void DestinationPages::GuestRuns() {
   MakeWay();
+  OpenBulk();
   if (reads_) reads_->HoldRegistering(false);
 }
 
@@ -175,7 +177,7 @@ void DestinationPages::MarkCurrent(std::span<const PageRun> runs) {
 
 void DestinationPages::GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd socket) {
   const std::lock_guard lock(mutex_);
-  if (!open_) {
+  if (!IsOpen(kind)) {
     std::erase_if(kept_, [&](const KeptLane& kept) {
       return kept.kind == kind && kept.stream == stream;  // an older generation of the same lane
     });
@@ -189,12 +191,24 @@ void DestinationPages::GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd so
 }
 
 void DestinationPages::Open() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (reads_) reads_->HoldRegistering(true);
+  }
+  OpenKept(LaneKind::kUrgent);
+}
+
+void DestinationPages::OpenBulk() { OpenKept(LaneKind::kBulk); }
+
+void DestinationPages::OpenKept(LaneKind kind) {
   std::vector<KeptLane> kept;
   {
     const std::lock_guard lock(mutex_);
-    open_ = true;
-    kept.swap(kept_);
-    if (reads_) reads_->HoldRegistering(true);
+    IsOpen(kind) = true;
+    const auto others = std::partition(kept_.begin(), kept_.end(),
+                                       [kind](const KeptLane& lane) { return lane.kind == kind; });
+    std::move(kept_.begin(), others, std::back_inserter(kept));
+    kept_.erase(kept_.begin(), others);
   }
   for (KeptLane& lane : kept) GiveLane(lane.kind, lane.stream, std::move(lane.socket));
 }

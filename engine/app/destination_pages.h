@@ -63,17 +63,20 @@ class DestinationPages {
       const std::string& state_dir, const PageLimits& limits);
   ~DestinationPages();
 
-  /// A connected page lane. Kept back until Open().
+  /// A connected page lane. Kept back until Open() or OpenBulk().
   void GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd socket);
   /// What the guest will touch first: pushed before all else, pause or not. Before Open.
   void PutFirst(std::span<const PageRun> runs) { leading_.Put(runs); }
-  /// The source's guest is stopped: lanes may fetch.
+  /// The source's guest is stopped: fault lanes may fetch.
   void Open();
+  /// So may bulk lanes. After Open; at the latest when the guest runs. May be called again.
+  void OpenBulk();
   [[nodiscard]] bool is_open();
   /// The guest's devices are about to be loaded, or the guest to run: the pushers pause.
   void MakeWay() { push_pause_.Until(clock_.Now() + kFirstInstants); }
   [[nodiscard]] Nanos PauseLeft() const { return push_pause_.Left(clock_.Now()); }
-  /// The blackout ends: its pause begins anew, and afterwards memory is registered again.
+  /// The blackout ends: its pause begins anew, afterwards memory is registered again, and if
+  /// OpenBulk was not called, it is now.
   void GuestRuns();
   /// Bytes from before the source's stop (early_landing.h). One thread, before Open().
   void LandEarly(PageRun run, std::span<const std::byte> bytes);
@@ -146,6 +149,11 @@ class DestinationPages {
   bool WriteEarly(PageRun run, std::span<const std::byte> bytes);
   Landing::Parts PartsFor(ThreadMetrics& metrics);
   [[nodiscard]] PusherLimits ShareOf(const PageLimits& limits);
+  void OpenKept(LaneKind kind);
+  /// Under the mutex.
+  [[nodiscard]] bool& IsOpen(LaneKind kind) {
+    return kind == LaneKind::kUrgent ? open_ : bulk_open_;
+  }
 
   // In the order in which each needs the ones before it.
   const std::unique_ptr<const Geometry> geometry_;
@@ -182,6 +190,7 @@ class DestinationPages {
 
   std::mutex mutex_;  ///< guards all below
   bool open_ = false;
+  bool bulk_open_ = false;
   struct KeptLane {
     LaneKind kind;
     uint32_t stream;

@@ -77,6 +77,7 @@ class DestinationSession {
   Status TakeUnchanged(const Frame& frame);
   Status TakeDeviceState(const Frame& frame);
   Status TakeStopped();
+  Status TakeSaved();
   Status TakeHoles(const Frame& frame);
   Status TakeRdmaRegions(const Frame& frame);
   Status TakeRdmaOffer(const Frame& frame);

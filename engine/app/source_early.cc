@@ -17,6 +17,9 @@ constexpr ByteCount kEarlyMax{uint64_t{32} << 20};
 /// So that a slow link does not keep the guest from being stopped.
 constexpr Nanos kEarlyTime = std::chrono::seconds(1);
 constexpr Nanos kRateSlice = std::chrono::milliseconds(50);
+constexpr Nanos kSavedMax = std::chrono::milliseconds(20);
+constexpr Nanos kSavedQuiet = std::chrono::microseconds(700);
+constexpr Nanos kSavedPoll = std::chrono::microseconds(200);
 static_assert(EarlyCopies::kVisitedMax.value() * kSmallPageSize.bytes() <= wire::kEarlyBytesMax);
 
 }  // namespace
@@ -66,7 +69,25 @@ Status SourceSession::SendEarlyPages() {
   });
 }
 
-/// From the stop on, beside the device state.
+/// Until the VMM has written its device state, of which `before` came before the stop; it says so
+/// by writing no more. Until then it should have the processors to itself: what follows takes two
+/// of them. The loading of devices takes one, and then longer than this is late.
+void SourceSession::AwaitSaved(ByteCount before) {
+  const Nanos end = clock_.Now() + kSavedMax;
+  ByteCount carried = before;
+  Nanos still_since = clock_.Now();
+  for (Nanos now = still_since; now < end; now = clock_.Now()) {
+    if (const ByteCount so_far = device_stream_.BytesCarried(); so_far != carried) {
+      carried = so_far;
+      still_since = now;
+    }
+    if (carried != before && now - still_since > kSavedQuiet) break;
+    std::this_thread::sleep_for(kSavedPoll);
+  }
+  static_cast<void>(link_->Send(wire::FrameType::kSaved));
+}
+
+/// Beside the loading of the device state.
 void SourceSession::SendUnchanged() {
   const Status sent = early_->VisitUnchanged([this](const std::vector<PageRun>& runs) -> Status {
     const bool over = phase() == SourcePhase::kReleased || phase() == SourcePhase::kResumed;

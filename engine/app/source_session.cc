@@ -166,11 +166,15 @@ Status SourceSession::StopGuest() {
 
 /// The guest is stopped: pages are final, and the destination may ask for them from now on.
 Status SourceSession::MoveDevices() {
-  // The VMM first: everybody waits for its device state, and what Stopped sets off takes processors
-  // from it. A page that loading devices touch waits until the lanes may ask.
+  // The VMM first: everybody waits for its device state. A page that loading devices touch waits
+  // until the lanes may ask.
+  const ByteCount before = device_stream_.BytesCarried();
   FAULTLINE_TRY(vm_.ContinueDeviceState());
   FAULTLINE_TRY(link_->Send(wire::FrameType::kStopped));
-  early_check_ = std::thread([this] { SendUnchanged(); });
+  early_check_ = std::thread([this, before] {
+    AwaitSaved(before);
+    SendUnchanged();
+  });
   if (readable_) current_scan_ = std::thread([this] { SendCurrent(); });
   const Nanos deadline = clock_.Now() + kSwitchTimeout;
   while (true) {

@@ -71,6 +71,7 @@ class SourceSession {
   void LookAhead();
   Status SendFirstPages();
   Status SendEarlyPages();
+  void AwaitSaved(ByteCount before);
   void SendUnchanged();
   void SendHoles();
   void JoinScans();

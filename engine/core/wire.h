@@ -27,6 +27,7 @@
 //                                 ◄──────────  Prepared (attached, lanes up, room made)
 //     DeviceState*                ◄─────────►  DeviceState* (QEMU's own stream and return path)
 //     Stopped (guest paused)      ──────────►  from here every request is answered for good
+//     Saved (QEMU's part is out)  ──────────►  what need not wait for the guest is pushed
 //     Unchanged*                  ──────────►  EarlyPages that are still as they were sent
 //     (RdmaCurrent*               ──────────►  what may be read without asking)
 //                                 ◄──────────  Loaded (paused, pager armed)
@@ -51,7 +52,7 @@
 namespace faultline::wire {
 
 inline constexpr uint64_t kMagic = 0x314E4C544C554146;  ///< "FAULTLN1"
-inline constexpr uint16_t kWireVersion = 6;
+inline constexpr uint16_t kWireVersion = 7;
 
 /// Random, made by the source, the same on every connection of one migration.
 using MigrationId = std::array<uint8_t, 16>;
@@ -160,8 +161,9 @@ enum class FrameType : uint16_t {
   kEarlyPages = 23,
   kUnchanged = 24,
   kEarlyDone = 25,
+  kSaved = 26,
 };
-inline constexpr uint16_t kFrameTypeLast = 25;
+inline constexpr uint16_t kFrameTypeLast = 26;
 
 struct FrameHeader {
   uint32_t length;  ///< of the body; at most kFrameBytesMax

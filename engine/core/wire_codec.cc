@@ -105,6 +105,7 @@ std::string_view Name(FrameType type) {
     case FrameType::kEarlyPages: return "EarlyPages";
     case FrameType::kUnchanged: return "Unchanged";
     case FrameType::kEarlyDone: return "EarlyDone";
+    case FrameType::kSaved: return "Saved";
   }
   return "Unknown";
 }

@@ -54,6 +54,7 @@ def _keep(folder, target):
 def _measure(config, contender, scope, folder, run):
     link = Link(scope, config.link) if config.link else Loopback()
     fifo, log, recorder = start_sink(scope, folder)
+    run["late_sink"] = "no real-time priority" in recorder.log()
     source, destination = _boot(config, contender, scope, folder, fifo, link)
     run["guest"] = source.wait_ready()
     run["quiet_first"] = _quiet_histogram(source, config.quiet_seconds)

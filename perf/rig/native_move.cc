@@ -172,6 +172,7 @@ MoveResult MoveNativeGuest(const SourceRam& ram, const MovePlan& plan) {
     const double cpu_before = OwnCpuSeconds();
     const Nanos start = clock.Now();
     destination.pages().Open();
+    destination.pages().OpenBulk();
     if (plan.before) {
       ::usleep(20'000);  // the threads have their lanes
       plan.before();

@@ -15,7 +15,7 @@ MACHINE = Machine(ram=((96, "tmpfs"),), append="pattern=random")
 MESSAGES_MAX = 80
 CUT_SECONDS = 25
 EVERY = ("Preamble", "PreambleReply", "Hello", "Welcome", "Extents", "ExtentsDone", "FirstPages",
-         "EarlyPages", "EarlyDone", "Prepared", "DeviceState", "Stopped", "Unchanged", "Loaded")
+         "EarlyPages", "EarlyDone", "Prepared", "DeviceState", "Stopped", "Saved", "Unchanged", "Loaded")
 # Slow enough that pages are missing for seconds after the commit.
 SLOW = ["--max-bandwidth", "30MiB"]
 

@@ -110,6 +110,75 @@ TEST_F(QmpWithQemu, TheEndOfQemuBreaksTheConnectionCleanly) {
   EXPECT_TRUE(client->broken());
 }
 
+class PreparedCommands : public ::testing::TestWithParam<const char*> {
+ protected:
+  PreparedCommands() : qemu_(QemuBinary(GetParam()), {"-machine", "none"}) {
+    auto client = QmpClient::Connect(qemu_.qmp_path());
+    EXPECT_TRUE(client) << client.error().message;
+    client_ = std::move(client).value();
+  }
+  void ExpectNoStop() {
+    EXPECT_FALSE(client_->WaitEvent("STOP", milliseconds(50)));
+    const auto status = client_->Execute("query-status");
+    ASSERT_TRUE(status) << status.error().message;
+    EXPECT_EQ((*status)["status"], "running");
+  }
+
+  QemuProcess qemu_;
+  std::unique_ptr<QmpClient> client_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Qemu, PreparedCommands, ::testing::Values("7.2", "10.0"),
+                         [](const auto& each) {
+                           return each.param == std::string("7.2") ? "v7_2" : "v10_0";
+                         });
+
+TEST_P(PreparedCommands, DoNothingBeforeTheyAreExecuted) {
+  ASSERT_TRUE(client_->Prepare("stop"));
+  EXPECT_FALSE(client_->WaitEvent("STOP", milliseconds(50)));
+  ASSERT_TRUE(client_->Execute("stop"));
+  EXPECT_TRUE(client_->WaitEvent("STOP", milliseconds(0)));
+}
+
+TEST_P(PreparedCommands, MayHaveArgumentsAndMayFail) {
+  const Json arguments = {{"path", "/no-such-object"}};
+  ASSERT_TRUE(client_->Prepare("qom-list", arguments));
+  const auto answer = client_->Execute("qom-list", arguments);
+  ASSERT_FALSE(answer);
+  EXPECT_THAT(answer.error().message, HasSubstr("no-such-object"));
+}
+
+TEST_P(PreparedCommands, AreTakenBackByAnyOther) {
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(client_->Prepare("stop"));
+    ExpectNoStop();
+  }
+  ASSERT_TRUE(client_->Prepare("stop"));
+  ASSERT_TRUE(client_->Prepare("qom-list", {{"path", "/"}}));
+  ExpectNoStop();
+  const auto refused = client_->Execute("no-such-command");
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("has not been found"));
+}
+
+TEST_P(PreparedCommands, PreparedTwiceAreOne) {
+  ASSERT_TRUE(client_->Prepare("stop"));
+  ASSERT_TRUE(client_->Prepare("stop"));
+  ASSERT_TRUE(client_->Execute("stop"));
+  ASSERT_TRUE(client_->Execute("cont"));
+  ASSERT_TRUE(client_->WaitEvent("STOP", milliseconds(0)));
+  EXPECT_FALSE(client_->WaitEvent("STOP", milliseconds(0)));
+}
+
+TEST_P(PreparedCommands, GoWithAClientThatGoes) {
+  ASSERT_TRUE(client_->Prepare("stop"));
+  client_.reset();
+  auto next = QmpClient::Connect(qemu_.qmp_path());
+  ASSERT_TRUE(next) << next.error().message;
+  client_ = std::move(next).value();
+  ExpectNoStop();
+}
+
 TEST(QmpConnect, AWrongPathSaysWhatToStart) {
   const auto client = QmpClient::Connect("/tmp/faultline-no-such-socket");
   ASSERT_FALSE(client);

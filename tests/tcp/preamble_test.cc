@@ -1,5 +1,6 @@
 #include "engine/tcp/preamble.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -107,10 +108,11 @@ TEST_P(PreambleTest, MegabytesOfGarbageAreNotRead) {
 
 TEST_P(PreambleTest, AnotherVersionIsToldSoAndReported) {
   wire::Preamble preamble = HonestPreamble();
-  preamble.version = 7;
+  preamble.version = wire::kWireVersion + 1;
   const auto read = ReadAgainst(BytesOf(preamble));
   ASSERT_FALSE(read.has_value());
-  EXPECT_NE(read.error().message.find("version 7"), std::string::npos);
+  EXPECT_NE(read.error().message.find(fmt::format("version {}", preamble.version)),
+            std::string::npos);
   EXPECT_EQ(ReadBytes(sockets_.source.get(), sizeof(wire::PreambleReply)),
             BytesOf(Reply(PreambleStatus::kVersionMismatch)));
 }

@@ -17,7 +17,7 @@ FRAMES = dict(enumerate(
     ("Hello", "Welcome", "Refuse", "Extents", "ExtentsDone", "Prepared", "DeviceState", "Stopped",
      "Holes", "HolesDone", "Loaded", "Go", "Started", "Progress", "Released", "Farewell", "Abort",
      "RdmaRegions", "RdmaOffer", "RdmaAnswer", "RdmaCurrent", "FirstPages", "EarlyPages",
-     "Unchanged", "EarlyDone"), 1))
+     "Unchanged", "EarlyDone", "Saved"), 1))
 PREAMBLE_BYTES, ANSWER_BYTES, HEADER = 40, 16, struct.Struct("<IHH")
 CHUNK = 1 << 18
 PATIENCE = 30.0
