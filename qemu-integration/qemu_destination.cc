@@ -88,7 +88,7 @@ Status QemuDestination::Run() {
 }
 
 Status QemuDestination::Announce() {
-  if (facts_.netdev_types.empty()) return {};
+  if (facts_.netdev_types.empty()) return {};  // the question would cost the guest's first instants
   // QEMU's own defaults. It announced once before `cont`, when nothing could answer yet.
   FAULTLINE_TRY(qmp_->Execute("announce-self",
                               {{"initial", 50}, {"max", 550}, {"rounds", 5}, {"step", 100}}));

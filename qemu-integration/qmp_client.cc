@@ -70,11 +70,12 @@ Result<Json> QmpClient::Greeting(Nanos deadline) {
   }
 }
 
-Result<Json> QmpClient::Execute(std::string_view command, Json arguments, Nanos timeout) {
+Result<Json> QmpClient::Execute(std::string_view command, const Json& arguments,
+                                Nanos timeout) {
   return ExecuteWithFd(command, arguments, -1, timeout);
 }
 
-Status QmpClient::Prepare(std::string_view command, Json arguments) {
+Status QmpClient::Prepare(std::string_view command, const Json& arguments) {
   std::string text = Message(command, arguments, last_id_ + 1);
   if (text == prepared_) return {};
   const Nanos deadline = Now() + kQmpCommandTimeout;

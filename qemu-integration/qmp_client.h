@@ -45,12 +45,12 @@ class QmpClient {
 
   /// Runs one command and gives its "return". Errors: kRefused with QEMU's own words; kTimeout
   /// (the late reply is dropped when it comes); kPeer if the connection is gone or not QMP.
-  Result<Json> Execute(std::string_view command, Json arguments = Json::object(),
+  Result<Json> Execute(std::string_view command, const Json& arguments = Json::object(),
                        Nanos timeout = kQmpCommandTimeout);
   /// Sends a command but for its last byte: Execute of the same one then has no more to send. For
   /// what will be urgent: QEMU reads a command byte by byte, with a poll and a recvmsg for each
   /// (monitor_can_read), 3 to 16 µs. One at a time; any other command takes it back first.
-  Status Prepare(std::string_view command, Json arguments = Json::object());
+  Status Prepare(std::string_view command, const Json& arguments = Json::object());
   /// A command of the human monitor, as text.
   Result<std::string> Human(std::string_view command_line);
 

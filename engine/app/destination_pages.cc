@@ -177,7 +177,7 @@ void DestinationPages::MarkCurrent(std::span<const PageRun> runs) {
 
 void DestinationPages::GiveLane(LaneKind kind, uint32_t stream, tcp::UniqueFd socket) {
   const std::lock_guard lock(mutex_);
-  if (!IsOpen(kind)) {
+  if (!OpenFlag(kind)) {
     std::erase_if(kept_, [&](const KeptLane& kept) {
       return kept.kind == kind && kept.stream == stream;  // an older generation of the same lane
     });
@@ -204,7 +204,7 @@ void DestinationPages::OpenKept(LaneKind kind) {
   std::vector<KeptLane> kept;
   {
     const std::lock_guard lock(mutex_);
-    IsOpen(kind) = true;
+    OpenFlag(kind) = true;
     const auto others = std::partition(kept_.begin(), kept_.end(),
                                        [kind](const KeptLane& lane) { return lane.kind == kind; });
     std::move(kept_.begin(), others, std::back_inserter(kept));

@@ -151,7 +151,7 @@ class DestinationPages {
   [[nodiscard]] PusherLimits ShareOf(const PageLimits& limits);
   void OpenKept(LaneKind kind);
   /// Under the mutex.
-  [[nodiscard]] bool& IsOpen(LaneKind kind) {
+  [[nodiscard]] bool& OpenFlag(LaneKind kind) {
     return kind == LaneKind::kUrgent ? open_ : bulk_open_;
   }
 
