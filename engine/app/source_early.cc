@@ -69,6 +69,14 @@ Status SourceSession::SendEarlyPages() {
   });
 }
 
+/// From the stop on: what is known of the guest's memory only now, and takes a processor.
+void SourceSession::SendWhatIsFinal(ByteCount before) {
+  AwaitSaved(before);
+  static_cast<void>(link_->Send(wire::FrameType::kSaved));
+  if (readable_) current_scan_ = std::thread([this] { SendCurrent(); });
+  SendUnchanged();
+}
+
 /// Until the VMM has written its device state, of which `before` came before the stop; it says so
 /// by writing no more. Until then it should have the processors to itself: what follows takes two
 /// of them. The loading of devices takes one, and then longer than this is late.
@@ -84,7 +92,6 @@ void SourceSession::AwaitSaved(ByteCount before) {
     if (carried != before && now - still_since > kSavedQuiet) break;
     std::this_thread::sleep_for(kSavedPoll);
   }
-  static_cast<void>(link_->Send(wire::FrameType::kSaved));
 }
 
 /// Beside the loading of the device state.

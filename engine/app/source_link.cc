@@ -138,7 +138,7 @@ void SourceSession::SendHoles() {
 
 void SourceSession::JoinScans() {
   if (hole_scan_.joinable()) hole_scan_.join();
-  if (early_check_.joinable()) early_check_.join();
+  if (after_stop_.joinable()) after_stop_.join();
 }
 
 void SourceSession::OnFrame(Frame frame) {

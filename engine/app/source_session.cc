@@ -171,11 +171,7 @@ Status SourceSession::MoveDevices() {
   const ByteCount before = device_stream_.BytesCarried();
   FAULTLINE_TRY(vm_.ContinueDeviceState());
   FAULTLINE_TRY(link_->Send(wire::FrameType::kStopped));
-  early_check_ = std::thread([this, before] {
-    AwaitSaved(before);
-    SendUnchanged();
-  });
-  if (readable_) current_scan_ = std::thread([this] { SendCurrent(); });
+  after_stop_ = std::thread([this, before] { SendWhatIsFinal(before); });
   const Nanos deadline = clock_.Now() + kSwitchTimeout;
   while (true) {
     const Result<Frame> loaded = inbox_.Await(wire::FrameType::kLoaded, kSlice);

@@ -6,8 +6,9 @@
 //   control link     reads frames: device state's return path, progress; the rest to the inbox
 //   lane keepers     one thread that dials and one that serves for each page lane
 //   hole scan        once the guest runs there: what the source does not have
-//   current scan     after the stop: what may be read (source_reads.cc)
-//   early check      after the stop: which early pages are still right (source_early.cc)
+//   after stop       once the VMM wrote its devices: which early pages are still right
+//                    (source_early.cc)
+//   current scan     beside it: what may be read (source_reads.cc)
 #pragma once
 
 #include <atomic>
@@ -71,6 +72,7 @@ class SourceSession {
   void LookAhead();
   Status SendFirstPages();
   Status SendEarlyPages();
+  void SendWhatIsFinal(ByteCount before);
   void AwaitSaved(ByteCount before);
   void SendUnchanged();
   void SendHoles();
@@ -119,8 +121,8 @@ class SourceSession {
   std::unique_ptr<ControlLink> link_;
   DeviceStream device_stream_;
   std::thread hole_scan_;
-  std::thread early_check_;   ///< from the stop on: which early pages are still right
-  std::thread current_scan_;  ///< from the stop on: what may be read
+  std::thread after_stop_;    ///< from the stop on: SendWhatIsFinal
+  std::thread current_scan_;  ///< started by it: what may be read
 };
 
 }  // namespace faultline

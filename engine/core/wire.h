@@ -27,7 +27,7 @@
 //                                 ◄──────────  Prepared (attached, lanes up, room made)
 //     DeviceState*                ◄─────────►  DeviceState* (QEMU's own stream and return path)
 //     Stopped (guest paused)      ──────────►  from here every request is answered for good
-//     Saved (QEMU's part is out)  ──────────►  what need not wait for the guest is pushed
+//     Saved (QEMU's part is out)  ──────────►  bulk lanes open
 //     Unchanged*                  ──────────►  EarlyPages that are still as they were sent
 //     (RdmaCurrent*               ──────────►  what may be read without asking)
 //                                 ◄──────────  Loaded (paused, pager armed)

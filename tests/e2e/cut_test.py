@@ -163,6 +163,22 @@ add("cut.all_lanes_instead_of_released", survives("Released"))
 
 
 @scenario()
+def without_saved_the_bulk_lanes_open_all_the_same(site):
+    """At the latest when the guest runs: nothing asks for most of its pages."""
+    move, proxy, dropped = Move(site, MACHINE), Proxy(site), []
+
+    def drop(message, data):
+        if message.name != "Saved":
+            return data
+        dropped.append(message)
+        return b""
+
+    proxy.mangle = drop
+    move.go(via=proxy.between)
+    require(len(dropped) == 1, f"Saved came {len(dropped)} times")
+
+
+@scenario()
 def a_lost_farewell_costs_numbers_only(site):
     """`migrate` has ended: nobody dials again, and `receive` ends by itself."""
     survivor = Survivor(site, once("Farewell"), migrate_args=[])
