@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "engine/app/thread_slice.h"
+#include "engine/app/prompt_thread.h"
 
 namespace faultline {
 namespace {

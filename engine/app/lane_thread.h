@@ -19,7 +19,7 @@
 #include <type_traits>
 
 #include "engine/app/lane_host.h"
-#include "engine/app/thread_slice.h"
+#include "engine/app/prompt_thread.h"
 #include "engine/core/check.h"
 #include "engine/core/fault_loop.h"
 
