@@ -24,17 +24,20 @@ struct SchedulingAttributes {  // struct sched_attr of the kernel; Debian's libc
   uint32_t size = sizeof(SchedulingAttributes);
   uint32_t policy = SCHED_OTHER;
   uint64_t flags = 0;
-  int32_t nice = -10;
+  int32_t nice = 0;
   uint32_t priority = 0;
-  uint64_t runtime_ns = 100'000;  ///< the least that the kernel grants
+  uint64_t runtime_ns = 0;  ///< the slice; 0: the kernel's
   uint64_t deadline_ns = 0;
   uint64_t period_ns = 0;
 };
 static_assert(sizeof(SchedulingAttributes) == 48);
 
+inline constexpr int32_t kPromptNice = -10;
+inline constexpr uint64_t kShortestSliceNs = 100'000;  ///< the least that the kernel grants
+
 /// The calling thread's slice becomes the shortest there is, its weight nine others'.
 inline void RunPromptly() {
-  SchedulingAttributes attributes;
+  SchedulingAttributes attributes{.nice = kPromptNice, .runtime_ns = kShortestSliceNs};
   if (syscall(SYS_sched_setattr, 0, &attributes, 0) == 0) return;
   attributes.nice = getpriority(PRIO_PROCESS, 0);  // on Linux: the calling thread's
   syscall(SYS_sched_setattr, 0, &attributes, 0);

@@ -139,6 +139,7 @@ void SourceSession::SendHoles() {
 void SourceSession::JoinScans() {
   if (hole_scan_.joinable()) hole_scan_.join();
   if (after_stop_.joinable()) after_stop_.join();
+  if (current_scan_.joinable()) current_scan_.join();  // after the thread that starts it
 }
 
 void SourceSession::OnFrame(Frame frame) {

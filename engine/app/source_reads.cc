@@ -93,7 +93,6 @@ void SourceSession::SendCurrent() {
 }
 
 void SourceSession::StopReads() {
-  if (current_scan_.joinable()) current_scan_.join();
   if (readable_) readable_->Stop();
 }
 
