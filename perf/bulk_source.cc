@@ -77,11 +77,13 @@ Status Serve(const Options& options, std::byte* memory) {
   PresenceMap presence(geometry.page_count());
   presence.MarkPresent({PageIndex(0), geometry.page_count()});
   rig::WindowReader reader(ram);
+  FaultCores cores;
   std::vector<std::unique_ptr<LaneServer>> servers;
   for (uint32_t lane = 0; lane <= options.streams; ++lane) {
     const LaneKind kind = lane == 0 ? LaneKind::kUrgent : LaneKind::kBulk;
     FAULTLINE_ASSIGN(tcp::UniqueFd socket, DialLane(options, kind, lane == 0 ? 0 : lane - 1));
     LaneServer::Options how;
+    how.fault_cores = &cores;
     how.stay_on_incoming_core = kind == LaneKind::kUrgent;
     how.packs = kind == LaneKind::kBulk;
     servers.push_back(std::make_unique<LaneServer>(

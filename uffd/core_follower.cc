@@ -69,12 +69,17 @@ void CoreFollower::StayOn(int core) {
   cpu_set_t only;
   CPU_ZERO(&only);
   CPU_SET(index, &only);
-  if (::sched_setaffinity(0, sizeof only, &only) == 0) core_ = core;
+  if (::sched_setaffinity(0, sizeof only, &only) == 0) Say(core);
+}
+
+void CoreFollower::Say(int core) {
+  core_ = core;
+  if (cores_ != nullptr) cores_->Set(slot_, core);
 }
 
 void CoreFollower::GoAnywhere() {
   if (core_ < 0) return;
-  core_ = -1;
+  Say(FaultCores::kAnywhere);
   (void)::sched_setaffinity(0, sizeof allowed_, &allowed_);
 }
 

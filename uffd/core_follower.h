@@ -14,9 +14,11 @@
 
 #include <sched.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
+#include "engine/core/fault_cores.h"
 #include "engine/core/units.h"
 #include "uffd/unique_fd.h"
 
@@ -28,7 +30,9 @@ class CoreFollower {
   /// Of faults of process `pid`. Looks up cores at most this often: it costs some 6 µs.
   static constexpr Nanos kLookEvery = std::chrono::milliseconds(1);
 
-  explicit CoreFollower(int pid) : pid_(pid) {}
+  /// Where it stays it says in `slot` of `cores`, which outlives it; null: nobody wants to know.
+  explicit CoreFollower(int pid, FaultCores* cores = nullptr, size_t slot = 0)
+      : pid_(pid), cores_(cores), slot_(slot) {}
   CoreFollower(const CoreFollower&) = delete;
   CoreFollower& operator=(const CoreFollower&) = delete;
 
@@ -47,8 +51,11 @@ class CoreFollower {
   [[nodiscard]] int CoreOfLeader();
   void StayOn(int core);
   void GoAnywhere();
+  void Say(int core);
 
   const int pid_;
+  FaultCores* const cores_;
+  const size_t slot_;
   int32_t leader_ = 0;
   int score_ = 0;
   Nanos next_look_{};

@@ -107,7 +107,7 @@ Status DestinationPages::StartFaultThreads(const PageLimits& limits) {
   const bool free_choice = limits.io == IoPreference::kBest;
   const IoPreference io = limits.may_read && free_choice ? kBestBesideReads : limits.io;
   for (size_t shard = 0; shard < limits.fault_shards; ++shard) {
-    followers_.push_back(std::make_unique<CoreFollower>(vmm.pid()));
+    followers_.push_back(std::make_unique<CoreFollower>(vmm.pid(), &fault_cores_, shard));
     sources_.push_back(std::make_unique<UffdFaultSource>(attachment_.uffd(shard), map_, vmm.pidfd(),
                                                          followers_.back().get()));
     FAULTLINE_ASSIGN(auto reactor, MakeReactor(io));
@@ -137,7 +137,8 @@ Status DestinationPages::StartPushThreads(const PageLimits& limits, const Pusher
         MakeHost(std::move(reactor), std::move(area), std::move(unpacker), false, limits.may_read),
         [&](Reactor& on) {
           return std::make_unique<Pusher>(PartsFor(metrics), leading_, on, share);
-        }));
+        },
+        KeepOff(fault_cores_)));
   }
   return {};
 }

@@ -55,7 +55,7 @@ struct PageLimits {
 class DestinationPages {
  public:
   static constexpr ByteCount kPopulatePiece{64 * 1024 * 1024};
-  static constexpr Nanos kFirstInstants = std::chrono::milliseconds(50);
+  static constexpr Nanos kFirstInstants = std::chrono::milliseconds(10);
 
   /// Attaches to the VMM and starts the threads. `vm` and `unprivileged` are used here only.
   static Result<std::unique_ptr<DestinationPages>> Create(
@@ -103,6 +103,8 @@ class DestinationPages {
   /// The source vouches for what it has registered in `runs`.
   void MarkCurrent(std::span<const PageRun> runs);
 
+  /// Whatever works while pages move keeps off them.
+  [[nodiscard]] const FaultCores& fault_cores() const { return fault_cores_; }
   [[nodiscard]] const Geometry& geometry() const { return *geometry_; }
   [[nodiscard]] PageCount missing() const { return ledger_.missing(); }
   [[nodiscard]] bool guest_gone() const;
@@ -181,6 +183,7 @@ class DestinationPages {
   std::atomic<uint64_t> early_bytes_{0};  ///< that have crossed the wire
   std::mutex early_mutex_;                ///< no page lands early once guest RAM is emptied
   bool early_over_ = false;
+  FaultCores fault_cores_;                                 ///< where the followers are
   std::vector<std::unique_ptr<CoreFollower>> followers_;   ///< one for each shard
   std::vector<std::unique_ptr<UffdFaultSource>> sources_;  ///< one for each shard
   std::unique_ptr<ReadLanes> reads_;         ///< outlives the lanes, which work with its memory

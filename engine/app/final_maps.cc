@@ -6,7 +6,8 @@
 
 namespace faultline {
 
-FinalMaps::FinalMaps(DestinationPages& pages) : pages_(pages), thread_([this] { Run(); }) {
+FinalMaps::FinalMaps(DestinationPages& pages)
+    : pages_(pages), keep_off_(pages.fault_cores()), thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "fl-maps");
 }
 
@@ -66,13 +67,16 @@ std::optional<FinalMaps::Part> FinalMaps::TakeDue() {
 }
 
 void FinalMaps::Apply(const Part& part) {
+  keep_off_.Look();
   for (const PageRun& run : part.runs) {
     switch (part.kind) {
       case Kind::kUnchanged:
         pages_.KeepEarly(run);
         std::this_thread::yield();  // the VMM loads its devices meanwhile: it comes first
         break;
-      case Kind::kHoles: pages_.SweepHoles(run); break;
+      case Kind::kHoles:
+        pages_.SweepHoles(run);
+        break;
     }
   }
 }

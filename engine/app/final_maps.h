@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/app/destination_pages.h"
+#include "engine/tcp/keep_off.h"
 
 namespace faultline {
 
@@ -62,6 +63,7 @@ class FinalMaps {
   void Apply(const Part& part);
 
   DestinationPages& pages_;
+  KeepOff keep_off_;  ///< the thread's
   std::mutex mutex_;  ///< guards all below
   std::condition_variable changed_;
   std::array<Queue, kKinds> queues_;  ///< one for each kind

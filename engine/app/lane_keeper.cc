@@ -16,15 +16,17 @@ std::string_view LaneName(LaneKind kind) { return kind == LaneKind::kUrgent ? "u
 }  // namespace
 
 Result<std::unique_ptr<LaneKeeper>> LaneKeeper::Create(Endpoint to, LaneIntroduction lane,
-                                                       MakeServer make_server) {
-  std::unique_ptr<LaneKeeper> keeper(new LaneKeeper(std::move(to), lane, std::move(make_server)));
+                                                       MakeServer make_server, FaultCores& cores) {
+  std::unique_ptr<LaneKeeper> keeper(
+      new LaneKeeper(std::move(to), lane, std::move(make_server), cores));
   FAULTLINE_TRY(keeper->Open());
   keeper->thread_ = std::thread([raw = keeper.get()] { raw->Run(); });
   return keeper;
 }
 
-LaneKeeper::LaneKeeper(Endpoint to, LaneIntroduction lane, MakeServer make_server)
-    : to_(std::move(to)), lane_(lane), make_server_(std::move(make_server)) {}
+LaneKeeper::LaneKeeper(Endpoint to, LaneIntroduction lane, MakeServer make_server,
+                       FaultCores& cores)
+    : to_(std::move(to)), lane_(lane), make_server_(std::move(make_server)), cores_(cores) {}
 
 Status LaneKeeper::Open() {
   FAULTLINE_ASSIGN(Connection connection, Dial(to_, {.timeout = std::chrono::seconds(5)}));
@@ -35,6 +37,8 @@ Status LaneKeeper::Open() {
   }
   if (lane_.lane == LaneKind::kUrgent) SendFirst(connection.socket.get());
   LaneServer::Options options;
+  options.fault_cores = &cores_;
+  options.slot = lane_.stream;
   options.stay_on_incoming_core = lane_.lane == LaneKind::kUrgent;
   options.packs = lane_.lane == LaneKind::kBulk;
   options.on_start = [kind = lane_.lane] {

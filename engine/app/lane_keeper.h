@@ -21,9 +21,10 @@ class LaneKeeper {
  public:
   using MakeServer = std::function<std::unique_ptr<PageServer>()>;
 
-  /// Dials the first time and waits for it: an error here is an error of the migration.
+  /// Dials the first time and waits for it: an error here is an error of the migration. `cores` are
+  /// shared by all lanes of the migration and outlive them.
   static Result<std::unique_ptr<LaneKeeper>> Create(Endpoint to, LaneIntroduction lane,
-                                                    MakeServer make_server);
+                                                    MakeServer make_server, FaultCores& cores);
   LaneKeeper(const LaneKeeper&) = delete;
   LaneKeeper& operator=(const LaneKeeper&) = delete;
   ~LaneKeeper() { Stop(); }
@@ -37,7 +38,7 @@ class LaneKeeper {
   static constexpr Nanos kBackoffFirst = std::chrono::milliseconds(20);
   static constexpr Nanos kBackoffMax = std::chrono::seconds(1);
 
-  LaneKeeper(Endpoint to, LaneIntroduction lane, MakeServer make_server);
+  LaneKeeper(Endpoint to, LaneIntroduction lane, MakeServer make_server, FaultCores& cores);
   Status Open();
   Status Greet(const Connection& connection);
   void Run();
@@ -47,6 +48,7 @@ class LaneKeeper {
   const Endpoint to_;
   LaneIntroduction lane_;  ///< the keeper's thread's; the generation counts up
   const MakeServer make_server_;
+  FaultCores& cores_;
   std::unique_ptr<LaneServer> server_;
 
   mutable std::mutex mutex_;  ///< guards all below

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -22,6 +23,7 @@
 #include "engine/app/prompt_thread.h"
 #include "engine/core/check.h"
 #include "engine/core/fault_loop.h"
+#include "engine/tcp/keep_off.h"
 
 namespace faultline {
 
@@ -32,13 +34,15 @@ class LaneThread {
   /// How long a step may sleep: also how late a stop or a rate limit may be noticed.
   static constexpr Nanos kStepTimeout = std::chrono::milliseconds(5);
 
-  /// `make_loop(reactor)` builds the loop on the host's reactor.
+  /// `make_loop(reactor)` builds the loop on the host's reactor. `keep_off`: for a pusher.
   template <class MakeLoop>
-  LaneThread(std::string name, std::unique_ptr<LaneHost> host, MakeLoop make_loop)
+  LaneThread(std::string name, std::unique_ptr<LaneHost> host, MakeLoop make_loop,
+             std::optional<KeepOff> keep_off = std::nullopt)
       : name_(std::move(name)),
         mailbox_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         host_(std::move(host)),
-        loop_(make_loop(host_->reactor())) {
+        loop_(make_loop(host_->reactor())),
+        keep_off_(keep_off) {
     FAULTLINE_CHECK(mailbox_.valid());
     thread_ = std::thread([this] { Run(); });
     pthread_setname_np(thread_.native_handle(), name_.substr(0, 15).c_str());
@@ -93,6 +97,7 @@ class LaneThread {
     if constexpr (std::is_same_v<Loop, FaultLoop>) RunPromptly();
     host_->reactor().Watch(mailbox_.get(), ReadyToken::kMailbox);
     while (!stopping_.load(std::memory_order_acquire) && !guest_gone()) {
+      if (keep_off_) keep_off_->Look();
       const StepResult result = loop_->Step(kStepTimeout);
       if (result == StepResult::kGuestGone) guest_gone_.store(true, std::memory_order_release);
       if (result == StepResult::kLaneLost) NoteLaneLost();
@@ -140,6 +145,7 @@ class LaneThread {
   tcp::UniqueFd mailbox_;
   const std::unique_ptr<LaneHost> host_;
   std::unique_ptr<Loop> loop_;
+  std::optional<KeepOff> keep_off_;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> end_expected_{false};
   std::atomic<bool> guest_gone_{false};

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "engine/core/units.h"
 #include "engine/core/wire.h"
@@ -57,11 +58,15 @@ struct ReceiveOptions {
   RdmaOptions rdma;
 };
 
+/// Two streams share the work of a lane's two ends among more processors. Of two processors the
+/// guest's faults have one, and the lanes' threads would only take turns on the other.
+inline uint32_t UsualStreams() { return std::thread::hardware_concurrency() > 2 ? 2 : 1; }
+
 struct MigrateOptions {
   CommonOptions common;
   std::string to;
   uint64_t bulk_bytes_per_second = 0;  ///< 0: no limit
-  uint32_t streams = 2;
+  uint32_t streams = UsualStreams();
   wire::Compression compression = wire::Compression::kAuto;
   bool insecure = false;
   bool quit_source = false;

@@ -96,7 +96,9 @@ void SourceSession::AwaitSaved(ByteCount before) {
 
 /// Beside the loading of the device state.
 void SourceSession::SendUnchanged() {
-  const Status sent = early_->VisitUnchanged([this](const std::vector<PageRun>& runs) -> Status {
+  KeepOff keep_off(fault_cores_);
+  const Status sent = early_->VisitUnchanged([&](const std::vector<PageRun>& runs) -> Status {
+    keep_off.Look();
     const bool over = phase() == SourcePhase::kReleased || phase() == SourcePhase::kResumed;
     if (over) return Fail(ErrorKind::kRefused, "nobody needs to know any more");
     FAULTLINE_TRY(SendRuns(wire::FrameType::kUnchanged, runs));

@@ -125,6 +125,7 @@ Status SourceSession::SendRuns(wire::FrameType type, const std::vector<PageRun>&
 /// The final map. Until it has arrived the destination asks for holes too, and is told zero; so a
 /// failure here costs time and nothing else.
 void SourceSession::SendHoles() {
+  KeepOff(fault_cores_).Look();
   const Result<std::vector<PageRun>> data = ram_->DataRuns();
   if (!data.has_value()) {
     spdlog::warn("{}", data.error().message);

@@ -110,12 +110,12 @@ Status SourceSession::OpenLanes() {
   };
   LaneIntroduction lane{.lane = LaneKind::kUrgent, .migration = migration_};
   for (lane.stream = 0; lane.stream < urgent_lanes_; ++lane.stream) {
-    FAULTLINE_ASSIGN(auto urgent, LaneKeeper::Create(to_, lane, make_server));
+    FAULTLINE_ASSIGN(auto urgent, LaneKeeper::Create(to_, lane, make_server, fault_cores_));
     lanes_.push_back(std::move(urgent));
   }
   lane.lane = LaneKind::kBulk;
   for (lane.stream = 0; lane.stream < options_.streams; ++lane.stream) {
-    FAULTLINE_ASSIGN(auto bulk, LaneKeeper::Create(to_, lane, make_server));
+    FAULTLINE_ASSIGN(auto bulk, LaneKeeper::Create(to_, lane, make_server, fault_cores_));
     lanes_.push_back(std::move(bulk));
   }
   return {};

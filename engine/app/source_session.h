@@ -117,6 +117,7 @@ class SourceSession {
   std::vector<PageRun> extents_;           ///< until they are sent
   Inbox inbox_;
   uint32_t urgent_lanes_ = 1;  ///< as the destination wants them
+  FaultCores fault_cores_;  ///< the urgent lanes': whatever else works while pages move keeps off
   std::vector<std::unique_ptr<LaneKeeper>> lanes_;
   std::unique_ptr<ControlLink> link_;
   DeviceStream device_stream_;

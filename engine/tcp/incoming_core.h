@@ -8,11 +8,18 @@
 #include <sched.h>
 #include <sys/socket.h>
 
+#include <cstddef>
+
+#include "engine/core/fault_cores.h"
+
 namespace faultline::tcp {
 
 /// One thread: the one that stays.
 class IncomingCore {
  public:
+  /// Where it stays it says in `slot` of `cores`, which outlives it; null: nobody wants to know.
+  IncomingCore(FaultCores* cores, size_t slot) : cores_(cores), slot_(slot) {}
+
   /// Something was received: looks now and then.
   void NoteReceived(int socket) {
     if (++received_ % kLookEvery != 0) return;
@@ -30,9 +37,13 @@ class IncomingCore {
     CPU_ZERO(&only);
     CPU_SET(static_cast<size_t>(core), &only);
     // Not allowed there (a cpuset): anywhere else is right as well.
-    if (::sched_setaffinity(0, sizeof only, &only) == 0) core_ = core;
+    if (::sched_setaffinity(0, sizeof only, &only) != 0) return;
+    core_ = core;
+    if (cores_ != nullptr) cores_->Set(slot_, core);
   }
 
+  FaultCores* const cores_;
+  const size_t slot_;
   unsigned received_ = 0;
   int core_ = -1;
 };

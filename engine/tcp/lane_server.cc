@@ -47,8 +47,14 @@ ssize_t ReceiveSpinning(int fd, std::span<std::byte> into, Nanos spin) {
 }  // namespace
 
 LaneServer::LaneServer(tcp::UniqueFd socket, std::unique_ptr<PageServer> server, Options options)
-    : socket_(std::move(socket)), server_(std::move(server)), options_(std::move(options)) {
+    : socket_(std::move(socket)),
+      server_(std::move(server)),
+      options_(std::move(options)),
+      core_(options_.fault_cores, options_.slot) {
   FAULTLINE_CHECK(socket_.valid() && server_ != nullptr);
+  if (options_.fault_cores != nullptr && !options_.stay_on_incoming_core) {
+    keep_off_.emplace(*options_.fault_cores);
+  }
   if (options_.packs) packer_ = std::make_unique<Packer>();
   thread_ = std::thread([this] { Run(); });
 }
@@ -107,6 +113,7 @@ bool LaneServer::ReceiveRequests() {
   inbox_bytes_ += static_cast<size_t>(got);
   received_bytes_.Add(static_cast<uint64_t>(got));
   if (options_.stay_on_incoming_core) core_.NoteReceived(socket_.get());
+  if (keep_off_) keep_off_->Look();
   return true;
 }
 

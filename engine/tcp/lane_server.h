@@ -16,14 +16,17 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
+#include "engine/core/fault_cores.h"
 #include "engine/core/metrics.h"
 #include "engine/core/page_server.h"
 #include "engine/core/units.h"
 #include "engine/core/wire.h"
 #include "engine/tcp/incoming_core.h"
+#include "engine/tcp/keep_off.h"
 #include "engine/tcp/packing.h"
 #include "engine/tcp/unique_fd.h"
 
@@ -35,8 +38,12 @@ class LaneServer {
     /// Look for the next request this long before sleeping. On an idle source core a wake-up
     /// costs more than the rest of the fault; on a shared core leave it zero.
     Nanos spin{0};
-    /// The urgent lane's thread stays where its packets are processed (incoming_core.h).
+    /// Of the migration, shared by its lanes; null: nobody keeps off anything.
+    FaultCores* fault_cores = nullptr;
+    /// The urgent lane's thread stays where its packets are processed (incoming_core.h), and says
+    /// where that is; any other keeps off (keep_off.h).
     bool stay_on_incoming_core = false;
+    size_t slot = 0;  ///< of fault_cores, if it stays
     /// Requests for packed pages are answered; otherwise they end the lane.
     bool packs = false;
     /// Called once, on the lane's thread, before it serves: for its name, say.
@@ -89,8 +96,9 @@ class LaneServer {
   std::unique_ptr<Packer> packer_;  ///< if options_.packs
   std::array<std::byte, kBatchMax * sizeof(wire::PageRequest)> inbox_{};
   size_t inbox_bytes_ = 0;
-  tcp::IncomingCore core_;
-  Nanos requests_read_{};  ///< when the last of the inbox came
+  tcp::IncomingCore core_;           ///< if it stays
+  std::optional<KeepOff> keep_off_;  ///< else
+  Nanos requests_read_{};            ///< when the last of the inbox came
   Counter requests_;
   Counter received_bytes_;
   Counter sent_bytes_;

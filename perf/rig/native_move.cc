@@ -60,7 +60,7 @@ class Source {
     };
     for (uint32_t stream = 0; stream < count; ++stream) {
       const LaneIntroduction lane{.lane = kind, .stream = stream, .migration = kMigration};
-      lanes_.push_back(Require(LaneKeeper::Create(to, lane, make_server)));
+      lanes_.push_back(Require(LaneKeeper::Create(to, lane, make_server, fault_cores_)));
     }
   }
 
@@ -69,6 +69,7 @@ class Source {
   GuestRam window_;
   const PageTableKeeper page_tables_;
   PresenceMap presence_;
+  FaultCores fault_cores_;
   std::vector<std::unique_ptr<LaneKeeper>> lanes_;
 };
 

@@ -91,6 +91,27 @@ TEST(CoreFollower, GoesAnywhereAgainWhenSeveralThreadsFault) {
   });
 }
 
+TEST(CoreFollower, SaysWhereItIs) {
+  OnAThreadOfItsOwn([] {
+    constexpr size_t kSlot = 2;
+    FaultCores cores;
+    const Sleeper first;
+    const Sleeper second;
+    CoreFollower follower(::getpid(), &cores, kSlot);
+    EXPECT_EQ(cores.version(), 0U);
+    for (int i = 0; i < kEnoughFaults; ++i) follower.NoteFault(first.tid());
+    ASSERT_NE(follower.core(), FaultCores::kAnywhere);
+    EXPECT_TRUE(cores.Has(follower.core()));
+    const int core = follower.core();
+    const uint64_t before = cores.version();
+    for (int i = 0; i < kEnoughFaults; ++i) {
+      follower.NoteFault(i % 2 == 0 ? first.tid() : second.tid());
+    }
+    EXPECT_FALSE(cores.Has(core));
+    EXPECT_NE(cores.version(), before);
+  });
+}
+
 TEST(CoreFollower, AThreadThatIsNotThereMovesNobody) {
   OnAThreadOfItsOwn([] {
     const int allowed = CoresAllowed();

@@ -1,0 +1,44 @@
+// The cores on which demand fetches are served just now, one slot for each thread that serves them.
+// They say where they are; whoever moves pages that nobody waits for keeps off (engine/tcp/
+// keep_off.h): what runs on such a core, a guest's thread waits for.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/core/shard_map.h"
+
+namespace faultline {
+
+/// Threads: Set by a slot's own thread, all else by any.
+class FaultCores {
+ public:
+  static constexpr int kAnywhere = -1;
+
+  FaultCores() {
+    for (std::atomic<int>& core : cores_) core.store(kAnywhere, std::memory_order_relaxed);
+  }
+
+  /// REQUIRES: slot < kShardsMax.
+  void Set(size_t slot, int core) {
+    cores_[slot].store(core, std::memory_order_relaxed);
+    version_.fetch_add(1, std::memory_order_release);
+  }
+
+  [[nodiscard]] bool Has(int core) const {
+    for (const std::atomic<int>& taken : cores_) {
+      if (taken.load(std::memory_order_relaxed) == core) return true;
+    }
+    return false;
+  }
+  /// Another one than before: something may have changed. 0: nobody has said anything yet.
+  [[nodiscard]] uint64_t version() const { return version_.load(std::memory_order_acquire); }
+
+ private:
+  std::array<std::atomic<int>, kShardsMax> cores_;
+  std::atomic<uint64_t> version_{0};
+};
+
+}  // namespace faultline
