@@ -58,9 +58,9 @@ bool PageServer::AddPage(PageIndex page, size_t bit, bool may_map) {
   PageRun in_place;
   std::span<const std::byte> bytes;
   if (may_map && presence_.IsPresent(page)) {
-    __builtin_prefetch(ram_.BytesOf(single).data() + kPrefetchPages * page_bytes);
     in_place = single;
     bytes = ram_.BytesOf(single);
+    __builtin_prefetch(bytes.data() + kPrefetchPages * page_bytes);
   } else {
     // Perhaps a hole: a load through the mapping would allocate it.
     const auto copy = std::span(scratch_).subspan(bit * page_bytes, page_bytes);
