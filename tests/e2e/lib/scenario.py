@@ -5,7 +5,7 @@ import importlib
 from typing import Callable
 
 SCENARIOS = {}
-FILES = ("move", "memory", "options", "refusal", "room", "cut", "kill", "guests", "soak")
+FILES = ("move", "memory", "options", "refusal", "room", "cores", "cut", "kill", "guests", "soak")
 
 
 @dataclasses.dataclass(frozen=True)
