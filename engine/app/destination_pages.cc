@@ -70,7 +70,7 @@ DestinationPages::DestinationPages(std::unique_ptr<const Geometry> geometry, Gue
       blocks_(*geometry_, ledger_, placer_),
       order_(*geometry_),
       leading_(*geometry_, order_),
-      memory_ahead_(ram_, push_pause_, clock_),
+      memory_ahead_(ram_, push_pause_, fault_cores_, clock_),
       sweep_(PartsFor(sweep_metrics_)),
       early_(PartsFor(early_metrics_), [this](PageRun run, std::span<const std::byte> bytes) {
         return WriteEarly(run, bytes);
@@ -165,7 +165,7 @@ Status DestinationPages::ReadFrom(ReadLanes::Plan plan) {
 }
 
 void DestinationPages::GuestRuns() {
-  MakeWay();
+  push_pause_.Until(clock_.Now() + kFirstInstants);
   OpenBulk();
   if (reads_) reads_->HoldRegistering(false);
 }

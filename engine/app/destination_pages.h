@@ -56,6 +56,7 @@ class DestinationPages {
  public:
   static constexpr ByteCount kPopulatePiece{64 * 1024 * 1024};
   static constexpr Nanos kFirstInstants = std::chrono::milliseconds(10);
+  static constexpr Nanos kLoadingMost = std::chrono::milliseconds(50);
 
   /// Attaches to the VMM and starts the threads. `vm` and `unprivileged` are used here only.
   static Result<std::unique_ptr<DestinationPages>> Create(
@@ -72,11 +73,12 @@ class DestinationPages {
   /// So may bulk lanes. After Open; at the latest when the guest runs. May be called again.
   void OpenBulk();
   [[nodiscard]] bool is_open();
-  /// The guest's devices are about to be loaded, or the guest to run: the pushers pause.
-  void MakeWay() { push_pause_.Until(clock_.Now() + kFirstInstants); }
+  /// The guest's devices are about to be loaded: the pushers pause until it runs, kLoadingMost at
+  /// the most.
+  void MakeWay() { push_pause_.Until(clock_.Now() + kLoadingMost); }
   [[nodiscard]] Nanos PauseLeft() const { return push_pause_.Left(clock_.Now()); }
-  /// The blackout ends: its pause begins anew, afterwards memory is registered again, and if
-  /// OpenBulk was not called, it is now.
+  /// The blackout ends: the pause goes on for kFirstInstants, afterwards memory is registered
+  /// again, and if OpenBulk was not called, it is now.
   void GuestRuns();
   /// Bytes from before the source's stop (early_landing.h). One thread, before Open().
   void LandEarly(PageRun run, std::span<const std::byte> bytes);
@@ -173,6 +175,7 @@ class DestinationPages {
   SequentialOrder order_;
   LeadingOrder leading_;  ///< before order_
   PushPause push_pause_;
+  FaultCores fault_cores_;                 ///< where the followers are
   std::optional<BulkWindow> bulk_window_;  ///< from StartThreads on
   MemoryAhead memory_ahead_;
   std::vector<std::unique_ptr<ThreadMetrics>> metrics_;  ///< fault threads', then push threads'
@@ -183,7 +186,6 @@ class DestinationPages {
   std::atomic<uint64_t> early_bytes_{0};  ///< that have crossed the wire
   std::mutex early_mutex_;                ///< no page lands early once guest RAM is emptied
   bool early_over_ = false;
-  FaultCores fault_cores_;                                 ///< where the followers are
   std::vector<std::unique_ptr<CoreFollower>> followers_;   ///< one for each shard
   std::vector<std::unique_ptr<UffdFaultSource>> sources_;  ///< one for each shard
   std::unique_ptr<ReadLanes> reads_;         ///< outlives the lanes, which work with its memory

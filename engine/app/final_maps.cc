@@ -67,16 +67,14 @@ std::optional<FinalMaps::Part> FinalMaps::TakeDue() {
 }
 
 void FinalMaps::Apply(const Part& part) {
-  keep_off_.Look();
   for (const PageRun& run : part.runs) {
+    keep_off_.Look();
     switch (part.kind) {
       case Kind::kUnchanged:
         pages_.KeepEarly(run);
         std::this_thread::yield();  // the VMM loads its devices meanwhile: it comes first
         break;
-      case Kind::kHoles:
-        pages_.SweepHoles(run);
-        break;
+      case Kind::kHoles: pages_.SweepHoles(run); break;
     }
   }
 }

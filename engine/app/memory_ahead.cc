@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/tcp/keep_off.h"
+
 namespace faultline {
 
 void MemoryAhead::Start(std::vector<PageRun> runs) {
@@ -37,8 +39,10 @@ Status MemoryAhead::AwaitHeadStart(const std::function<Status()>& on_slice) cons
 }
 
 void MemoryAhead::Run() {
+  KeepOff keep_off(cores_);
   for (PageRun piece = NextPiece(); !piece.empty(); piece = NextPiece()) {
     Rest();
+    keep_off.Look();
     if (stopping_.load(std::memory_order_relaxed) || !Populate(piece)) break;
   }
   at_work_.fetch_sub(1, std::memory_order_release);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/core/clock.h"
+#include "engine/core/fault_cores.h"
 #include "engine/core/push_pause.h"
 #include "uffd/guest_ram.h"
 
@@ -20,9 +21,10 @@ namespace faultline {
 /// Threads: one owner.
 class MemoryAhead {
  public:
-  /// All outlive it. Rests while `pause` lasts. Does nothing before Start.
-  MemoryAhead(const GuestRam& ram, const PushPause& pause, const Clock& clock)
-      : ram_(ram), pause_(pause), clock_(clock) {}
+  /// All outlive it. Rests while `pause` lasts, and keeps off `cores`. Does nothing before Start.
+  MemoryAhead(const GuestRam& ram, const PushPause& pause, const FaultCores& cores,
+              const Clock& clock)
+      : ram_(ram), pause_(pause), cores_(cores), clock_(clock) {}
   MemoryAhead(const MemoryAhead&) = delete;
   MemoryAhead& operator=(const MemoryAhead&) = delete;
   ~MemoryAhead() { Stop(); }
@@ -50,6 +52,7 @@ class MemoryAhead {
 
   const GuestRam& ram_;
   const PushPause& pause_;
+  const FaultCores& cores_;
   const Clock& clock_;
   std::atomic<bool> stopping_{false};
   std::atomic<unsigned> at_work_{0};  ///< threads that are not through

@@ -58,8 +58,9 @@ struct ReceiveOptions {
   RdmaOptions rdma;
 };
 
-/// Two streams share the work of a lane's two ends among more processors. Of two processors the
-/// guest's faults have one, and the lanes' threads would only take turns on the other.
+/// By this host's processors, which are all that is known of either. Of two the urgent lane has
+/// one, and two lanes' threads would only take turns on the other. Measured where both ends share
+/// the two.
 inline uint32_t UsualStreams() { return std::thread::hardware_concurrency() > 2 ? 2 : 1; }
 
 struct MigrateOptions {

@@ -84,7 +84,9 @@ Status SourceSession::DoWithoutReads(const Error& why) {
 /// A failure here costs the source's processor time and nothing else: what is not vouched for is
 /// asked for over TCP.
 void SourceSession::SendCurrent() {
-  const auto send = [this](const std::vector<PageRun>& runs) {
+  KeepOff keep_off(fault_cores_);
+  const auto send = [&](const std::vector<PageRun>& runs) {
+    keep_off.Look();
     return SendRuns(wire::FrameType::kRdmaCurrent, runs);
   };
   if (const Status sent = readable_->VisitCurrent(send); !sent.has_value()) {

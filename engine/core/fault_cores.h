@@ -12,7 +12,7 @@
 
 namespace faultline {
 
-/// Threads: Set by a slot's own thread, all else by any.
+/// Threads: Set by a slot's own thread (or its owner, once that has ended), all else by any.
 class FaultCores {
  public:
   static constexpr int kAnywhere = -1;

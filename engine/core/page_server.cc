@@ -60,7 +60,9 @@ bool PageServer::AddPage(PageIndex page, size_t bit, bool may_map) {
   if (may_map && presence_.IsPresent(page)) {
     in_place = single;
     bytes = ram_.BytesOf(single);
-    __builtin_prefetch(bytes.data() + kPrefetchPages * page_bytes);
+    const PageRun ahead{page + PageCount(kPrefetchPages), PageCount(1)};
+    const bool in_run = bit + kPrefetchPages < plan_.header.count;
+    if (in_run) __builtin_prefetch(ram_.BytesOf(ahead).data());
   } else {
     // Perhaps a hole: a load through the mapping would allocate it.
     const auto copy = std::span(scratch_).subspan(bit * page_bytes, page_bytes);

@@ -1,6 +1,7 @@
 // Holds all pushers, and whatever else can wait, back for a moment. A guest that has just begun to
 // run faults on page after page (its kernel's code, page tables, stacks) and its code has to be
-// translated or loaded into caches again: for its first instants processors and wire belong to it.
+// translated or loaded into caches again: for its first instants the wire belongs to it, and the
+// processors while its devices are loaded.
 #pragma once
 
 #include <algorithm>

@@ -11,9 +11,6 @@ namespace {
 /// How many proposals one step looks at. Late in a migration nearly all of them are there
 /// already; arrivals must not wait while the order is searched for the few that are not.
 constexpr int kProposalsPerStep = 256;
-/// A window that was full is filled again when one of so many parts is free: requests leave, and
-/// wake the source, a few at a time.
-constexpr uint64_t kRefillParts = 4;
 
 }  // namespace
 
@@ -95,11 +92,9 @@ PageRun Pusher::NextRun() const {
   return {candidate_.first, std::min(candidate_.count, most)};
 }
 
-bool Pusher::FitsWindow(ByteCount bytes) {
+bool Pusher::FitsWindow(ByteCount bytes) const {
   const ByteCount cap = limits_.window != nullptr ? limits_.window->Share() : limits_.window_bytes;
-  if (full_ && in_flight_.value() > cap.value() - cap.value() / kRefillParts) return false;
-  full_ = in_flight_.value() > 0 && in_flight_ + bytes > cap;
-  return !full_;
+  return in_flight_.value() == 0 || in_flight_ + bytes <= cap;
 }
 
 void Pusher::DropWhatIsNotAbsent() {

@@ -61,7 +61,7 @@ class Pusher {
   Fill PostNext();
   void Post(PageRun run, Nanos now);
   [[nodiscard]] PageRun NextRun() const;
-  [[nodiscard]] bool FitsWindow(ByteCount bytes);
+  [[nodiscard]] bool FitsWindow(ByteCount bytes) const;
   void DropWhatIsNotAbsent();
   void StartNextRound();
   [[nodiscard]] Nanos PauseLeft(Nanos now) const;
@@ -83,7 +83,6 @@ class Pusher {
   PageRun candidate_;            ///< what is left of the run that the order proposed
   bool urgent_ = false;          ///< the candidate waits for no pause
   ByteCount in_flight_;
-  bool full_ = false;  ///< the window, since it was last filled
   PageRun timed_;      ///< one run at a time has its round trip measured; empty: the next
   Nanos timed_from_{0};
   Fill fill_ = Fill::kPosted;

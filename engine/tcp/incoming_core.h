@@ -19,6 +19,11 @@ class IncomingCore {
  public:
   /// Where it stays it says in `slot` of `cores`, which outlives it; null: nobody wants to know.
   IncomingCore(FaultCores* cores, size_t slot) : cores_(cores), slot_(slot) {}
+  IncomingCore(const IncomingCore&) = delete;
+  IncomingCore& operator=(const IncomingCore&) = delete;
+  ~IncomingCore() {
+    if (core_ != FaultCores::kAnywhere) Say(FaultCores::kAnywhere);
+  }
 
   /// Something was received: looks now and then.
   void NoteReceived(int socket) {
@@ -38,6 +43,10 @@ class IncomingCore {
     CPU_SET(static_cast<size_t>(core), &only);
     // Not allowed there (a cpuset): anywhere else is right as well.
     if (::sched_setaffinity(0, sizeof only, &only) != 0) return;
+    Say(core);
+  }
+
+  void Say(int core) {
     core_ = core;
     if (cores_ != nullptr) cores_->Set(slot_, core);
   }
@@ -45,7 +54,7 @@ class IncomingCore {
   FaultCores* const cores_;
   const size_t slot_;
   unsigned received_ = 0;
-  int core_ = -1;
+  int core_ = FaultCores::kAnywhere;
 };
 
 }  // namespace faultline::tcp

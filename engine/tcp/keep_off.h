@@ -1,9 +1,8 @@
 // Keeps a thread off the cores on which demand fetches are served (engine/core/fault_cores.h).
 //
 // Priority is not enough for that: whoever is woken there waits for the bulk thread's system call,
-// and a guest's thread has no priority over it at all. On two cores this took p99 of the guest's
-// waits from 0.5–0.7 to 0.2 ms (ARCHITECTURE.md, Decisions). Where no other core is allowed,
-// nothing changes.
+// and a guest's thread has no priority over it at all (measured: ARCHITECTURE.md, Decisions). Where
+// no other core is allowed, nothing changes.
 //
 // Source: sched_setaffinity(2).
 #pragma once
@@ -40,7 +39,9 @@ class KeepOff {
       const auto index = static_cast<size_t>(core);
       if (CPU_ISSET(index, &others) && cores_.Has(core)) CPU_CLR(index, &others);
     }
-    (void)::sched_setaffinity(0, sizeof others, CPU_COUNT(&others) > 0 ? &others : &allowed_);
+    // Never squeezed together: with many shards the rest could be few, or none.
+    const bool enough = 2 * CPU_COUNT(&others) >= CPU_COUNT(&allowed_);
+    (void)::sched_setaffinity(0, sizeof others, enough ? &others : &allowed_);
   }
 
   const FaultCores& cores_;

@@ -32,7 +32,7 @@ def threads(pid):
 
 
 def keeps_off(pid, urgent, bulk):
-    """None: nobody serves faults on one core just now."""
+    """The core of faults, and whether all others keep off it. None: there is no such core now."""
     try:
         seen = threads(pid)
     except (FileNotFoundError, ProcessLookupError):  # a thread, or the process, has ended meanwhile
@@ -42,7 +42,13 @@ def keeps_off(pid, urgent, bulk):
               if name.startswith(bulk) and name != urgent for cores in found]
     if not taken or not others:
         return None
-    return all(not cores & taken[0] for cores in others)
+    return taken[0], all(not cores & taken[0] for cores in others)
+
+
+def ignored(looks):
+    """How often a core was still not left at the second look: a change of core takes a moment."""
+    pairs = zip(looks, looks[1:])
+    return sum(first == second and not second[1] for first, second in pairs if second is not None)
 
 
 @scenario()
@@ -53,7 +59,7 @@ def pushers_keep_off_the_core_of_faults(site):
     move = Move(site, Machine(ram=((448, "tmpfs"),), append="pattern=random touch_mib=400"))
     move.ready()
     before = move.descriptors()
-    # Two seconds for 400 MiB, in which a checking guest of one vCPU faults all the time.
+    # One to two seconds for 400 MiB, in which a checking guest of one vCPU faults all the time.
     transfer = move.transfer(migrate_args=["--max-bandwidth", "200MiB", "--streams", "2"])
     transfer.start()
     looks = {"destination": [], "source": []}
@@ -68,7 +74,8 @@ def pushers_keep_off_the_core_of_faults(site):
     move.summary = transfer.summary("migrate")
     for end_of_lane, found in looks.items():
         told = [look for look in found if look is not None]
-        print(f"{end_of_lane}: {len(told)} looks of {len(found)}, kept off in {sum(told)}")
+        print(f"{end_of_lane}: {len(told)} looks of {len(found)}, not left in {ignored(found)}")
         require(len(told) >= 10, f"no core of faults at the {end_of_lane}")
-        require(sum(told) >= 0.8 * len(told), f"the {end_of_lane} works on the core of faults: {found}")
+        require(ignored(found) <= 0.2 * len(told),
+                f"the {end_of_lane} works on the core of faults: {found}")
     move.verify(transfer, before)

@@ -22,6 +22,7 @@ add("options.epoll_at_the_destination_only", moves(receive_args=["--io", "epoll"
 add("options.uring_on_both_sides", moves(receive_args=["--io", "uring"], migrate_args=["--io", "uring"]))
 for codec in ("lz4", "zstd"):
     add(f"options.pages_packed_with_{codec}", moves(Machine(smp=2), migrate_args=["--compress", codec]))
+add("options.as_many_streams_as_the_engine_thinks_best", moves(streams=0))
 add("options.four_streams", moves(Machine(), migrate_args=["--streams", "4"]))
 add("options.sixteen_streams_and_a_small_window",
     moves(migrate_args=["--streams", "16"], receive_args=["--window", "256KiB"]))

@@ -60,21 +60,6 @@ TEST_F(PusherTest, AnArrivalMakesRoomForTheNext) {
   EXPECT_THAT(lane_.posted, ElementsAre(Pages(64, 64)));
 }
 
-TEST_F(PusherTest, AFullWindowIsFilledAgainAFewRequestsAtATime) {
-  lane_.room = 16;
-  const auto pusher = Start({ByteCount(8 * kRunBytes)});
-  pusher->Step(kTimeout);
-  ASSERT_EQ(lane_.posted.size(), 8u);
-  lane_.arrivals.push_back({lane_.posted[0]});
-  pusher->Step(kTimeout);
-  pusher->Step(kTimeout);
-  EXPECT_EQ(lane_.posted.size(), 8u) << "an eighth is free";
-  lane_.arrivals.push_back({lane_.posted[1]});
-  pusher->Step(kTimeout);
-  pusher->Step(kTimeout);
-  EXPECT_EQ(lane_.posted.size(), 10u) << "a quarter is free";
-}
-
 TEST_F(PusherTest, TheLanesRoomBoundsItToo) {
   lane_.room = 1;
   const auto pusher = Start({ByteCount(1 << 30)});

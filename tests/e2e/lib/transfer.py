@@ -23,11 +23,14 @@ def error_lines(text):
 class Transfer:
     def __init__(self, site: Site, source: Node, destination: Node, *, listen="127.0.0.1:0",
                  via=None, receive_args=(), migrate_args=(), verbose=True,
-                 state_dir=None):
-        """`via(address)` may put something between the two: it returns where `migrate` dials."""
+                 state_dir=None, streams=2):
+        """`via(address)` may put something between the two: it returns where `migrate` dials.
+        `streams`: so many on every machine, more than one; 0: as the engine thinks best."""
         self.site, self.source, self.destination = site, source, destination
         self.listen, self.via = listen, via or (lambda address: address)
         self.receive_args, self.migrate_args = list(receive_args), list(migrate_args)
+        if streams and "--streams" not in self.migrate_args:
+            self.migrate_args += ["--streams", str(streams)]
         self.state_dir = state_dir or site.state_dir
         self.verbose = ["-v"] if verbose else []
         self.files = {}
