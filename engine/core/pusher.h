@@ -83,7 +83,7 @@ class Pusher {
   PageRun candidate_;            ///< what is left of the run that the order proposed
   bool urgent_ = false;          ///< the candidate waits for no pause
   ByteCount in_flight_;
-  PageRun timed_;      ///< one run at a time has its round trip measured; empty: the next
+  PageRun timed_;  ///< one run at a time has its round trip measured; empty: the next
   Nanos timed_from_{0};
   Fill fill_ = Fill::kPosted;
   ReadySet ready_;

@@ -64,18 +64,6 @@ TEST_P(LaneServerTest, MalformedRequestsEndTheLaneAndSayWhy) {
   }
 }
 
-/// The cores that the lane's thread may use, as it ends, after one request.
-cpu_set_t CoresOfThread(const std::function<void(LaneServer::Options)>& serve_one,
-                        FaultCores& cores) {
-  cpu_set_t seen;
-  CPU_ZERO(&seen);
-  LaneServer::Options options;
-  options.fault_cores = &cores;
-  options.on_end = [&seen] { EXPECT_EQ(::sched_getaffinity(0, sizeof seen, &seen), 0); };
-  serve_one(std::move(options));
-  return seen;
-}
-
 TEST_P(LaneServerTest, ALaneThatNobodyWaitsForKeepsOffTheCoresOfFaults) {
   cpu_set_t all;
   ASSERT_EQ(::sched_getaffinity(0, sizeof all, &all), 0);
@@ -84,13 +72,15 @@ TEST_P(LaneServerTest, ALaneThatNobodyWaitsForKeepsOffTheCoresOfFaults) {
   while (!CPU_ISSET(static_cast<size_t>(first), &all)) ++first;
   FaultCores cores;
   cores.Set(0, first);
-  const auto serve_one = [this](LaneServer::Options options) {
-    NewServer(std::move(options));
-    SendBytes(client_.get(), BytesOf(HonestRequest(kRun, 1)));
-    EXPECT_EQ(ReadBytes(client_.get(), sizeof(wire::PageReply)).size(), sizeof(wire::PageReply));
-    server_->Stop();
-  };
-  const cpu_set_t seen = CoresOfThread(serve_one, cores);
+  cpu_set_t seen;
+  CPU_ZERO(&seen);
+  LaneServer::Options options;
+  options.fault_cores = &cores;
+  options.on_end = [&seen] { EXPECT_EQ(::sched_getaffinity(0, sizeof seen, &seen), 0); };
+  NewServer(std::move(options));
+  SendBytes(client_.get(), BytesOf(HonestRequest(kRun, 1)));
+  EXPECT_EQ(ReadBytes(client_.get(), sizeof(wire::PageReply)).size(), sizeof(wire::PageReply));
+  server_->Stop();
   EXPECT_EQ(CPU_COUNT(&seen), CPU_COUNT(&all) - 1);
   EXPECT_FALSE(CPU_ISSET(static_cast<size_t>(first), &seen));
 }
