@@ -59,8 +59,10 @@ Result<bool> Reached(const MigrationState& state, std::string_view wanted) {
 
 Status MigrationSetup::Apply(QmpClient& qmp) {
   if (found_) return {};
-  FAULTLINE_ASSIGN(const Json known, qmp.Execute("query-migrate-capabilities"));
-  FAULTLINE_ASSIGN(const Json parameters, qmp.Execute("query-migrate-parameters"));
+  FAULTLINE_ASSIGN(const auto now,
+                   qmp.ExecuteAll({{"query-migrate-capabilities"}, {"query-migrate-parameters"}}));
+  FAULTLINE_ASSIGN(const Json known, now[0]);
+  FAULTLINE_ASSIGN(const Json parameters, now[1]);
   Settings found{Json::array(), Json::object()};
   Json wanted = Json::array();
   for (const Json& capability : known) {

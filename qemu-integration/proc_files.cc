@@ -73,6 +73,7 @@ bool ParseVma(std::string_view line, MappedFile& vma) {
   vma.path = line;
   vma.base = VmmAddr(start);
   vma.length = ByteCount(end - start);
+  vma.first_length = vma.length;
   vma.file_offset = ByteCount(offset);
   vma.shared = permissions[3] == 's';
   return true;
@@ -180,33 +181,25 @@ Result<std::optional<bool>> HoldsSocket(int pid, const std::string& path) {
 }
 
 Result<FileFacts> StatMapping(int pid, const MappedFile& mapping) {
-  // The link is named by the first VMA; the file is the same for all. Merged mappings may consist
-  // of several, so the name is found by its start.
-  const std::string folder = fmt::format("/proc/{}/map_files", pid);
-  const std::unique_ptr<DIR, int (*)(DIR*)> listing(opendir(folder.c_str()), closedir);
-  if (!listing) return CannotRead(folder);
-  const std::string start = fmt::format("{:x}-", mapping.base.value());
-  while (const dirent* entry = readdir(listing.get())) {
-    if (std::strncmp(entry->d_name, start.c_str(), start.size()) != 0) continue;
-    const std::string link = fmt::format("{}/{}", folder, entry->d_name);
-    struct stat status {};
-    struct statfs system {};
-    if (stat(link.c_str(), &status) != 0 || statfs(link.c_str(), &system) != 0) {
-      return CannotRead(link);
-    }
-    FileFacts facts;
-    facts.populated = ByteCount(static_cast<uint64_t>(status.st_blocks) * 512);
-    if (system.f_type == TMPFS_MAGIC) {
-      facts.filesystem = FileSystem::kTmpfs;
-      facts.huge = HugeOption(pid, status.st_dev);
-    } else if (system.f_type == HUGETLBFS_MAGIC) {
-      facts.filesystem = FileSystem::kHugetlbfs;
-      facts.page_size = PageSize(static_cast<uint64_t>(system.f_bsize));
-    }
-    return facts;
+  const std::string link = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, mapping.base.value(),
+                                       (mapping.base + mapping.first_length).value());
+  struct stat status {};
+  struct statfs system {};
+  if (stat(link.c_str(), &status) != 0 || statfs(link.c_str(), &system) != 0) {
+    if (errno != ENOENT) return CannotRead(link);
+    return Fail(ErrorKind::kSystem,
+                fmt::format("process {} no longer maps {}: try again", pid, mapping.path));
   }
-  return Fail(ErrorKind::kSystem,
-              fmt::format("process {} no longer maps {}: try again", pid, mapping.path));
+  FileFacts facts;
+  facts.populated = ByteCount(static_cast<uint64_t>(status.st_blocks) * 512);
+  if (system.f_type == TMPFS_MAGIC) {
+    facts.filesystem = FileSystem::kTmpfs;
+    facts.huge = HugeOption(pid, status.st_dev);
+  } else if (system.f_type == HUGETLBFS_MAGIC) {
+    facts.filesystem = FileSystem::kHugetlbfs;
+    facts.page_size = PageSize(static_cast<uint64_t>(system.f_bsize));
+  }
+  return facts;
 }
 
 }  // namespace faultline

@@ -22,6 +22,7 @@ struct MappedFile {
   uint64_t inode = 0;
   std::string path;  ///< without " (deleted)"
   bool deleted = false;
+  ByteCount first_length{};  ///< of the first VMA alone: /proc/PID/map_files knows it by that
 };
 
 /// Parses the text of /proc/PID/maps: file mappings only, VMAs that continue one another merged

@@ -5,6 +5,9 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
+#include <array>
+#include <iterator>
+#include <map>
 #include <string_view>
 #include <utility>
 
@@ -30,16 +33,20 @@ std::vector<std::string> WordsAfter(const std::string& text, std::string_view ma
   return words;
 }
 
-/// A question that this QEMU, machine or object may not know: then null.
-Result<Json> AskIfKnown(QmpClient& qmp, std::string_view command, Json arguments) {
-  auto answer = qmp.Execute(command, std::move(arguments));
-  if (!answer && answer.error().kind == ErrorKind::kRefused) return Json();
-  return answer;
+using Answers = std::vector<Result<Json>>;
+
+QmpCommand Property(const std::string& path, const char* name) {
+  return {"qom-get", {{"path", path}, {"property", name}}};
 }
 
-Result<Json> Property(QmpClient& qmp, const std::string& path, const char* name) {
-  return AskIfKnown(qmp, "qom-get", {{"path", path}, {"property", name}});
+QmpCommand Children(const char* path) { return {"qom-list", {{"path", path}}}; }
+
+QmpCommand Human(const char* command_line) {
+  return {"human-monitor-command", {{"command-line", command_line}}};
 }
+
+/// Null where this QEMU, machine or object does not know the question.
+Json IfKnown(const Result<Json>& answer) { return answer.value_or(Json()); }
 
 /// The pid of the QEMU behind the socket, checked as far as /proc can tell.
 Result<int> FindPid(const QmpClient& qmp, std::optional<int> given) {
@@ -72,25 +79,55 @@ Status ReadProcess(QemuFacts& facts) {
   return {};
 }
 
-Status ReadMachine(QmpClient& qmp, QemuFacts& facts) {
-  FAULTLINE_ASSIGN(const Json type, Property(qmp, "/machine", "type"));
-  facts.machine = StringOf(type);
+/// What any QEMU is asked, all at once, by the places of the answers.
+enum Question : size_t {
+  kMachineType,
+  kGuard,
+  kKvm,
+  kCpus,
+  kRunState,
+  kMigration,
+  kCapabilities,
+  kNetwork,
+  kBackends,
+  kAddressSpace,
+  kFirstChildren,  ///< and one more for each of kPlacesOfDevices
+};
+constexpr std::array kPlacesOfDevices = {"/machine/peripheral", "/machine/peripheral-anon",
+                                         "/machine/unattached"};
+
+std::vector<QmpCommand> Questions() {
+  std::vector<QmpCommand> questions(kFirstChildren);
+  questions[kMachineType] = Property("/machine", "type");
+  questions[kGuard] = Property("/machine", "confidential-guest-support");
+  questions[kKvm] = {"query-kvm"};
+  questions[kCpus] = {"query-cpus-fast"};
+  questions[kRunState] = {"query-status"};
+  questions[kMigration] = {"query-migrate"};
+  questions[kCapabilities] = {"query-migrate-capabilities"};
+  questions[kNetwork] = Human("info network");
+  questions[kBackends] = {"query-memdev"};
+  questions[kAddressSpace] = Human("info mtree -f");
+  for (const char* place : kPlacesOfDevices) questions.push_back(Children(place));
+  return questions;
+}
+
+Status ReadMachine(const Answers& answers, QemuFacts& facts) {
+  facts.machine = StringOf(IfKnown(answers[kMachineType]));
   constexpr std::string_view kSuffix = "-machine";
   const size_t suffix = facts.machine.rfind(kSuffix);
   if (suffix != std::string::npos) facts.machine.erase(suffix);
-  FAULTLINE_ASSIGN(const Json guard, Property(qmp, "/machine", "confidential-guest-support"));
-  facts.confidential = StringOf(guard);
-  FAULTLINE_ASSIGN(const Json kvm, AskIfKnown(qmp, "query-kvm", Json::object()));
-  facts.kvm = BoolOf(Member(kvm, "enabled"));
-  FAULTLINE_ASSIGN(const Json cpus, qmp.Execute("query-cpus-fast"));
+  facts.confidential = StringOf(IfKnown(answers[kGuard]));
+  facts.kvm = BoolOf(Member(IfKnown(answers[kKvm]), "enabled"));
+  FAULTLINE_ASSIGN(const Json cpus, answers[kCpus]);
   facts.vcpus = cpus.is_array() ? cpus.size() : 0;
   return {};
 }
 
-Status ReadState(QmpClient& qmp, QemuFacts& facts) {
-  FAULTLINE_ASSIGN(const Json status, qmp.Execute("query-status"));
+Status ReadState(const Answers& answers, QemuFacts& facts) {
+  FAULTLINE_ASSIGN(const Json status, answers[kRunState]);
   facts.status = StringOf(Member(status, "status"));
-  FAULTLINE_ASSIGN(const Json migration, qmp.Execute("query-migrate"));
+  FAULTLINE_ASSIGN(const Json migration, answers[kMigration]);
   facts.migration_status = StringOf(Member(migration, "status"));
   // 7.2 gives an -incoming that listens already no status, but its address.
   if (facts.migration_status.empty() && Member(migration, "socket-address").is_array()) {
@@ -99,59 +136,47 @@ Status ReadState(QmpClient& qmp, QemuFacts& facts) {
   for (const Json& reason : Member(migration, "blocked-reasons")) {
     facts.blocked_reasons.push_back(StringOf(reason));
   }
-  FAULTLINE_ASSIGN(const Json capabilities, qmp.Execute("query-migrate-capabilities"));
+  FAULTLINE_ASSIGN(const Json capabilities, answers[kCapabilities]);
   for (const Json& capability : capabilities) {
     facts.capabilities.push_back(StringOf(Member(capability, "capability")));
   }
   return {};
 }
 
-Status ReadDevices(QmpClient& qmp, QemuFacts& facts) {
+Status ReadDevices(const Answers& answers, QemuFacts& facts) {
   constexpr std::string_view kChild = "child<";
-  for (const char* place :
-       {"/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached"}) {
-    FAULTLINE_ASSIGN(const Json children, AskIfKnown(qmp, "qom-list", {{"path", place}}));
-    for (const Json& child : children) {
+  for (size_t i = 0; i < kPlacesOfDevices.size(); ++i) {
+    for (const Json& child : IfKnown(answers[kFirstChildren + i])) {
       const std::string type = StringOf(Member(child, "type"));
       if (!StartsWith(type, kChild) || type.back() != '>') continue;
-      facts.devices.push_back({fmt::format("{}/{}", place, StringOf(Member(child, "name"))),
-                               type.substr(kChild.size(), type.size() - kChild.size() - 1)});
+      facts.devices.push_back(
+          {fmt::format("{}/{}", kPlacesOfDevices[i], StringOf(Member(child, "name"))),
+           type.substr(kChild.size(), type.size() - kChild.size() - 1)});
     }
   }
-  for (const DeviceFact& device : facts.devices) {
-    if (!StartsWith(device.type, "virtio-balloon")) continue;
-    FAULTLINE_ASSIGN(const Json reporting, Property(qmp, device.path, "free-page-reporting"));
-    facts.free_page_reporting |= BoolOf(reporting);
-  }
-  FAULTLINE_ASSIGN(const std::string network, qmp.Human("info network"));
-  facts.netdev_types = WordsAfter(network, "type=");
+  FAULTLINE_ASSIGN(const Json network, answers[kNetwork]);
+  facts.netdev_types = WordsAfter(StringOf(network), "type=");
+  FAULTLINE_ASSIGN(const Json tree, answers[kAddressSpace]);
+  facts.address_space = StringOf(tree);
   return {};
 }
 
-/// Backends that the guest's address space shows: "… (prio 0, ram): ram0 @0000000000100000".
+/// Devices that use a backend other than as plain RAM.
+bool ShowsBackend(const DeviceFact& device) {
+  return StartsWith(device.type, "nvdimm") || StartsWith(device.type, "virtio-mem") ||
+         StartsWith(device.type, "virtio-pmem") || StartsWith(device.type, "ivshmem");
+}
+
+bool IsBalloon(const DeviceFact& device) { return StartsWith(device.type, "virtio-balloon"); }
+
+/// Whether the guest's address space shows it: "… (prio 0, ram): ram0 @0000000000100000".
 /// QMP does not tell which backends the machine and its NUMA nodes took; the memory tree does.
-Result<std::vector<std::string>> BackendsInAddressSpace(QmpClient& qmp) {
-  FAULTLINE_ASSIGN(const std::string tree, qmp.Human("info mtree -f"));
+std::vector<std::string> BackendsInAddressSpace(const std::string& tree) {
   std::vector<std::string> names;
   for (const char* kind : {", ram): ", ", nv-ram): ", ", rom): "}) {
     for (const std::string& name : WordsAfter(tree, kind)) names.push_back(LastPart(name));
   }
   return names;
-}
-
-/// Which devices use a backend other than as plain RAM: (backend id, device type).
-Result<std::vector<std::pair<std::string, std::string>>> SpecialUsers(QmpClient& qmp,
-                                                                      const QemuFacts& facts) {
-  std::vector<std::pair<std::string, std::string>> users;
-  for (const DeviceFact& device : facts.devices) {
-    const bool special =
-        StartsWith(device.type, "nvdimm") || StartsWith(device.type, "virtio-mem") ||
-        StartsWith(device.type, "virtio-pmem") || StartsWith(device.type, "ivshmem");
-    if (!special) continue;
-    FAULTLINE_ASSIGN(const Json backend, Property(qmp, device.path, "memdev"));
-    if (backend.is_string()) users.emplace_back(LastPart(StringOf(backend)), device.type);
-  }
-  return users;
 }
 
 /// "dev:inode" of mem-path as QEMU's process sees it, or empty: it may have been unlinked.
@@ -185,18 +210,57 @@ std::optional<MappedFile> FindMapping(int pid, const RamBackend& backend,
   return std::nullopt;
 }
 
-Result<RamBackend> ReadBackend(QmpClient& qmp, const Json& memdev) {
+RamBackend BackendOf(const Json& memdev) {
   RamBackend backend;
   backend.id = StringOf(Member(memdev, "id"));
   backend.size = ByteCount(UnsignedOf(Member(memdev, "size")));
   backend.share = BoolOf(Member(memdev, "share"));
   backend.prealloc = BoolOf(Member(memdev, "prealloc"));
-  const std::string path = "/objects/" + backend.id;
-  FAULTLINE_ASSIGN(const Json type, Property(qmp, path, "type"));
-  backend.type = StringOf(type);
-  FAULTLINE_ASSIGN(const Json mem_path, Property(qmp, path, "mem-path"));
-  backend.mem_path = StringOf(mem_path);
   return backend;
+}
+
+std::vector<DeviceFact> DevicesToAsk(const std::vector<DeviceFact>& devices) {
+  std::vector<DeviceFact> asked;
+  std::copy_if(devices.begin(), devices.end(), std::back_inserter(asked),
+               [](const DeviceFact& device) { return IsBalloon(device) || ShowsBackend(device); });
+  return asked;
+}
+
+/// The second round of questions: about what the answers to the first have named.
+Status ReadProperties(QmpClient& qmp, QemuFacts& facts) {
+  const std::vector<DeviceFact> devices = DevicesToAsk(facts.devices);
+  std::vector<QmpCommand> questions;
+  for (const DeviceFact& device : devices) {
+    const char* property = IsBalloon(device) ? "free-page-reporting" : "memdev";
+    questions.push_back(Property(device.path, property));
+  }
+  for (const RamBackend& backend : facts.backends) {
+    questions.push_back(Property("/objects/" + backend.id, "type"));
+    questions.push_back(Property("/objects/" + backend.id, "mem-path"));
+  }
+  FAULTLINE_ASSIGN(const Answers answers, qmp.ExecuteAll(questions));
+  auto answer = answers.begin();
+  std::map<std::string, std::string> users;
+  for (const DeviceFact& device : devices) {
+    const Json value = IfKnown(*answer++);
+    facts.free_page_reporting |= BoolOf(value);
+    if (value.is_string()) users.emplace(LastPart(StringOf(value)), device.type);
+  }
+  for (RamBackend& backend : facts.backends) {
+    backend.type = StringOf(IfKnown(*answer++));
+    backend.mem_path = StringOf(IfKnown(*answer++));
+    backend.user = users[backend.id];
+  }
+  return {};
+}
+
+/// What stays is guest RAM, or a device's.
+void DropUnused(QemuFacts& facts) {
+  const std::vector<std::string> shown = BackendsInAddressSpace(facts.address_space);
+  std::erase_if(facts.backends, [&](const RamBackend& backend) {
+    const bool in_use = std::find(shown.begin(), shown.end(), backend.id) != shown.end();
+    return !in_use && backend.user.empty();
+  });
 }
 
 Status LocateBackend(const QemuFacts& facts, const std::vector<MappedFile>& mappings,
@@ -208,20 +272,14 @@ Status LocateBackend(const QemuFacts& facts, const std::vector<MappedFile>& mapp
   return {};
 }
 
-Status ReadBackends(QmpClient& qmp, QemuFacts& facts) {
-  FAULTLINE_ASSIGN(const Json memdevs, qmp.Execute("query-memdev"));
-  FAULTLINE_ASSIGN(const auto shown, BackendsInAddressSpace(qmp));
-  FAULTLINE_ASSIGN(const auto users, SpecialUsers(qmp, facts));
+Status ReadBackends(QmpClient& qmp, const Answers& answers, QemuFacts& facts) {
+  FAULTLINE_ASSIGN(const Json memdevs, answers[kBackends]);
+  for (const Json& memdev : memdevs) facts.backends.push_back(BackendOf(memdev));
+  FAULTLINE_TRY(ReadProperties(qmp, facts));
+  DropUnused(facts);
   FAULTLINE_ASSIGN(const auto mappings, ReadMaps(facts.pid));
-  for (const Json& memdev : memdevs) {
-    FAULTLINE_ASSIGN(RamBackend backend, ReadBackend(qmp, memdev));
-    const auto user = std::find_if(users.begin(), users.end(),
-                                   [&](const auto& pair) { return pair.first == backend.id; });
-    if (user != users.end()) backend.user = user->second;
-    const bool in_use = std::find(shown.begin(), shown.end(), backend.id) != shown.end();
-    if (!in_use && backend.user.empty()) continue;
+  for (RamBackend& backend : facts.backends) {
     FAULTLINE_TRY(LocateBackend(facts, mappings, backend));
-    facts.backends.push_back(std::move(backend));
   }
   std::sort(facts.backends.begin(), facts.backends.end(),
             [](const RamBackend& a, const RamBackend& b) { return a.id < b.id; });
@@ -237,10 +295,11 @@ Result<QemuFacts> InspectQemu(QmpClient& qmp, std::optional<int> pid) {
   facts.version_major = qmp.qemu_major();
   FAULTLINE_ASSIGN(facts.pid, FindPid(qmp, pid));
   FAULTLINE_TRY(ReadProcess(facts));
-  FAULTLINE_TRY(ReadMachine(qmp, facts));
-  FAULTLINE_TRY(ReadState(qmp, facts));
-  FAULTLINE_TRY(ReadDevices(qmp, facts));
-  FAULTLINE_TRY(ReadBackends(qmp, facts));
+  FAULTLINE_ASSIGN(const Answers answers, qmp.ExecuteAll(Questions()));
+  FAULTLINE_TRY(ReadMachine(answers, facts));
+  FAULTLINE_TRY(ReadState(answers, facts));
+  FAULTLINE_TRY(ReadDevices(answers, facts));
+  FAULTLINE_TRY(ReadBackends(qmp, answers, facts));
   return facts;
 }
 

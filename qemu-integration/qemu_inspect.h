@@ -50,6 +50,7 @@ struct QemuFacts {
   std::vector<std::string> special_files;  ///< /dev/vfio/7, /dev/vhost-vdpa-0 that it has open
   std::vector<std::string> netdev_types;   ///< "tap", "vhost-user"
   std::vector<DeviceFact> devices;
+  std::string address_space;         ///< "info mtree -f", as QEMU prints it
   std::vector<RamBackend> backends;  ///< rising by id: both sides number pages alike
 };
 

@@ -52,10 +52,9 @@ Result<std::unique_ptr<QemuSource>> QemuSource::Attach(const QemuTarget& target)
 }
 
 FirstPlaces QemuSource::LookForFirstPlaces(const ReadRam& read) {
-  const Result<std::string> memory = qmp_->Human("info mtree -f");
   const Result<std::string> registers = qmp_->Human("info registers -a");
-  if (!memory || !registers) return {};
-  const GuestLayout layout = GuestLayout::Parse(*memory, description_.regions);
+  if (!registers) return {};
+  const GuestLayout layout = GuestLayout::Parse(facts_.address_space, description_.regions);
   return FindFirstPlaces(ParseRegisters(*registers), layout, read);
 }
 

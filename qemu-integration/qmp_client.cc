@@ -70,8 +70,7 @@ Result<Json> QmpClient::Greeting(Nanos deadline) {
   }
 }
 
-Result<Json> QmpClient::Execute(std::string_view command, const Json& arguments,
-                                Nanos timeout) {
+Result<Json> QmpClient::Execute(std::string_view command, const Json& arguments, Nanos timeout) {
   return ExecuteWithFd(command, arguments, -1, timeout);
 }
 
@@ -123,8 +122,30 @@ Result<QmpEvent> QmpClient::WaitEvent(const EventFilter& filter, Nanos timeout) 
 
 Result<Json> QmpClient::ExecuteWithFd(std::string_view command, const Json& arguments, int fd,
                                       Nanos timeout) {
-  if (broken_) return Broken(ErrorKind::kPeer, "the connection is closed");
   const Nanos deadline = Now() + timeout;
+  FAULTLINE_TRY(Begin(command, arguments, fd, deadline));
+  return Reply(command, last_id_, timeout, deadline);
+}
+
+Result<std::vector<Result<Json>>> QmpClient::ExecuteAll(const std::vector<QmpCommand>& commands,
+                                                        Nanos timeout) {
+  const Nanos deadline = Now() + timeout;
+  uint64_t id = last_id_;
+  for (const QmpCommand& command : commands) {
+    FAULTLINE_TRY(Begin(command.name, command.arguments, -1, deadline));
+  }
+  std::vector<Result<Json>> answers;
+  for (const QmpCommand& command : commands) {
+    answers.push_back(Reply(command.name, ++id, timeout, deadline));
+    const Result<Json>& answer = answers.back();
+    const bool refused = !answer && answer.error().kind == ErrorKind::kRefused;
+    if (!answer && (!refused || broken_)) return tl::unexpected(answer.error());
+  }
+  return answers;
+}
+
+Status QmpClient::Begin(std::string_view command, const Json& arguments, int fd, Nanos deadline) {
+  if (broken_) return Broken(ErrorKind::kPeer, "the connection is closed");
   const std::string text = Message(command, arguments, last_id_ + 1) + "\n";
   size_t sent = prepared_.empty() ? 0 : prepared_.size() - 1;
   if (sent > 0 && text.compare(0, prepared_.size(), prepared_) != 0) {
@@ -132,21 +153,14 @@ Result<Json> QmpClient::ExecuteWithFd(std::string_view command, const Json& argu
     sent = 0;
   }
   prepared_.clear();
-  const uint64_t id = ++last_id_;
-  FAULTLINE_TRY(Send(command, std::string_view(text).substr(sent), fd, deadline));
-  auto reply = Reply(command, id, deadline);
-  if (!reply && reply.error().kind == ErrorKind::kTimeout) {
-    return Fail(ErrorKind::kTimeout, fmt::format("QMP '{}' on {}: no answer in {:.1f} s", command,
-                                                 path_, Seconds(timeout)));
-  }
-  return reply;
+  ++last_id_;
+  return Send(command, std::string_view(text).substr(sent), fd, deadline);
 }
 
 Status QmpClient::Send(std::string_view command, std::string_view text, int fd, Nanos deadline) {
   const Status sent = socket_.Send(text, fd, deadline);
   if (sent) return {};
-  return Broken(sent.error().kind,
-                fmt::format("sending '{}': {}", command, sent.error().message));
+  return Broken(sent.error().kind, fmt::format("sending '{}': {}", command, sent.error().message));
 }
 
 /// 0xFF is in no JSON: QEMU's lexer drops what it has read, and says one error, of no id.
@@ -157,22 +171,28 @@ Status QmpClient::TakeBack(Nanos deadline) {
   return Send("(nothing)", "\xff\n", -1, deadline);
 }
 
-Result<Json> QmpClient::Reply(std::string_view command, uint64_t id, Nanos deadline) {
+Result<Json> QmpClient::Reply(std::string_view command, uint64_t id, Nanos timeout,
+                              Nanos deadline) {
   while (true) {
-    FAULTLINE_ASSIGN(const Json message, NextMessage(deadline));
-    Keep(message);
-    const bool is_reply = message.contains("return") || message.contains("error");
-    if (errors_to_drop_ > 0 && message.contains("error") && !message.contains("id")) {
+    const Result<Json> message = NextMessage(deadline);
+    if (!message && message.error().kind == ErrorKind::kTimeout) {
+      return Fail(ErrorKind::kTimeout, fmt::format("QMP '{}' on {}: no answer in {:.1f} s", command,
+                                                   path_, Seconds(timeout)));
+    }
+    FAULTLINE_TRY(message);
+    Keep(*message);
+    const bool is_reply = message->contains("return") || message->contains("error");
+    if (errors_to_drop_ > 0 && message->contains("error") && !message->contains("id")) {
       --errors_to_drop_;
       continue;
     }
     // A reply to a command that timed out earlier is nobody's any more. An error that QEMU could
-    // not tie to a command has no id, and only one command is under way.
-    if (!is_reply || UnsignedOf(Member(message, "id"), id) != id) continue;
-    if (message.contains("return")) return message["return"];
+    // not tie to a command has no id: it belongs to the oldest under way.
+    if (!is_reply || UnsignedOf(Member(*message, "id"), id) != id) continue;
+    if (message->contains("return")) return Member(*message, "return");
     return Fail(ErrorKind::kRefused,
                 fmt::format("QMP '{}' on {}: QEMU says: {}", command, path_,
-                            StringOf(Member(Member(message, "error"), "desc"), "(no reason)")));
+                            StringOf(Member(Member(*message, "error"), "desc"), "(no reason)")));
   }
 }
 

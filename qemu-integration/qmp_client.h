@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/core/result.h"
 #include "engine/core/units.h"
@@ -25,6 +26,11 @@ struct QmpEvent {
   std::string name;  ///< "STOP", "MIGRATION", …; unknown ones are kept like the others
   Json data;
   int64_t host_micros = 0;  ///< QEMU's own wall clock, µs since the epoch; 0 if it sent none
+};
+
+struct QmpCommand {
+  std::string_view name;
+  Json arguments = Json::object();
 };
 
 inline constexpr Nanos kQmpConnectTimeout = std::chrono::seconds(5);
@@ -47,6 +53,12 @@ class QmpClient {
   /// (the late reply is dropped when it comes); kPeer if the connection is gone or not QMP.
   Result<Json> Execute(std::string_view command, const Json& arguments = Json::object(),
                        Nanos timeout = kQmpCommandTimeout);
+  /// Runs commands of which none depends on another: all are sent before the first is answered, so
+  /// that the answers take one turn of QEMU's main thread, which may have to share a processor with
+  /// the guest, instead of one each. The answers in the same order, QEMU's refusals among them;
+  /// every other error of Execute's is the whole call's.
+  Result<std::vector<Result<Json>>> ExecuteAll(const std::vector<QmpCommand>& commands,
+                                               Nanos timeout = kQmpCommandTimeout);
   /// Sends a command but for its last byte: Execute of the same one then has no more to send. For
   /// what will be urgent: QEMU reads a command byte by byte, with a poll and a recvmsg for each
   /// (monitor_can_read), 3 to 16 µs. One at a time; any other command takes it back first.
@@ -81,9 +93,12 @@ class QmpClient {
   Result<Json> Greeting(Nanos deadline);
   Result<Json> ExecuteWithFd(std::string_view command, const Json& arguments, int fd,
                              Nanos timeout);
+  /// Sends it, or what Prepare has left of it.
+  Status Begin(std::string_view command, const Json& arguments, int fd, Nanos deadline);
   Status Send(std::string_view command, std::string_view text, int fd, Nanos deadline);
   Status TakeBack(Nanos deadline);
-  Result<Json> Reply(std::string_view command, uint64_t id, Nanos deadline);
+  /// The answer to the command `id`, of which `timeout` ends at `deadline`.
+  Result<Json> Reply(std::string_view command, uint64_t id, Nanos timeout, Nanos deadline);
   Result<Json> NextMessage(Nanos deadline);
   void Keep(const Json& message);
   tl::unexpected<Error> Broken(ErrorKind kind, const std::string& what);
@@ -94,7 +109,7 @@ class QmpClient {
   std::string version_;
   int major_ = 0;
   uint64_t last_id_ = 0;
-  std::string prepared_;  ///< the whole command, of which QEMU lacks the last byte; or none
+  std::string prepared_;    ///< the whole command, of which QEMU lacks the last byte; or none
   int errors_to_drop_ = 0;  ///< QEMU's answers to what was taken back
   bool broken_ = false;
   std::string input_;    ///< received, not yet a whole line

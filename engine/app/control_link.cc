@@ -46,9 +46,9 @@ std::shared_ptr<ControlLane> ControlLink::lane() const {
 
 void ControlLink::Run() {
   while (const std::shared_ptr<ControlLane> lane = AwaitLane()) {
-    Result<Frame> frame = lane->Receive(kReadSlice);
+    const Result<Frame> frame = lane->Receive(kReadSlice);
     if (frame.has_value()) {
-      on_frame_(std::move(*frame));
+      on_frame_(*frame);
     } else if (frame.error().kind != ErrorKind::kTimeout) {
       Drop(lane, frame.error());
     }

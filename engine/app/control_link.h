@@ -21,7 +21,7 @@ namespace faultline {
 /// Threads: Send, Connect, Stop, connected from any thread. The callbacks run on the link's own.
 class ControlLink {
  public:
-  using OnFrame = std::function<void(Frame frame)>;
+  using OnFrame = std::function<void(const Frame& frame)>;
   using OnLost = std::function<void(const Error& error)>;
 
   ControlLink(OnFrame on_frame, OnLost on_lost);

@@ -52,7 +52,7 @@ void DestinationSession::OnLost(const Error& error) {
   inbox_.Lost(error);
 }
 
-void DestinationSession::OnFrame(Frame frame) {
+void DestinationSession::OnFrame(const Frame& frame) {
   heard_at_.store(clock_.Now().count());
   const Status done = ActOn(frame);
   if (done.has_value()) return;

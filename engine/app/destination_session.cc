@@ -42,7 +42,7 @@ DestinationSession::DestinationSession(const ReceiveOptions& options, QemuDestin
     : options_(options),
       vm_(vm),
       progress_(options.common.quiet),
-      link_(std::make_unique<ControlLink>([this](Frame frame) { OnFrame(std::move(frame)); },
+      link_(std::make_unique<ControlLink>([this](const Frame& frame) { OnFrame(frame); },
                                           [this](const Error& error) { OnLost(error); })) {
   LaneAcceptor::Callbacks callbacks{
       .judge = [this](const LaneIntroduction& lane) { return Judge(lane); },
@@ -70,6 +70,10 @@ ExitCode DestinationSession::Run() {
 }
 
 Status DestinationSession::Prepare() {
+  // Before anybody waits, and while next to nothing is mapped: the kernel walks all that is.
+  if (auto regions = RegionsForHugePages(vm_.description()); regions.has_value()) {
+    huge_regions_ = *std::move(regions);
+  }
   FAULTLINE_TRY(AwaitHello());
   FAULTLINE_TRY(CompareGuests());
   FAULTLINE_TRY(AttachPages());
@@ -88,7 +92,7 @@ Status DestinationSession::HandOver() {
 Status DestinationSession::AwaitHello() {
   while (true) {
     FAULTLINE_TRY(CheckAlive());
-    const Result<Frame> frame = inbox_.Await(wire::FrameType::kHello, kSlice);
+    const Result<Message> frame = inbox_.Await(wire::FrameType::kHello, kSlice);
     if (frame.has_value()) {
       FAULTLINE_ASSIGN(wire::Hello hello, wire::DecodeHello(frame->body));
       const std::lock_guard lock(mutex_);
@@ -132,10 +136,6 @@ Status DestinationSession::AttachPages() {
   const auto unprivileged = [this](const TargetProcess& process) {
     return AttachOverQmp(vm_.qmp(), process);
   };
-  // Now, while next to nothing is mapped: the kernel walks all that is for the answer.
-  if (auto regions = RegionsForHugePages(vm_.description()); regions.has_value()) {
-    huge_regions_ = *std::move(regions);
-  }
   FAULTLINE_ASSIGN(auto pages,
                    DestinationPages::Create(vm_.description(), unprivileged, hello_->geometry,
                                             options_.common.state_dir, limits));
@@ -182,7 +182,7 @@ Status DestinationSession::MakeRoom() {
 Status DestinationSession::AwaitPreparing(wire::FrameType type) {
   while (true) {
     FAULTLINE_TRY(CheckAlive());
-    const Result<Frame> done = inbox_.Await(type, kSlice);
+    const Result<Message> done = inbox_.Await(type, kSlice);
     if (done.has_value()) return {};
     if (done.error().kind != ErrorKind::kTimeout) return tl::make_unexpected(done.error());
     if (clock_.Now() - Nanos(heard_at_.load()) > kSourceSilence)
@@ -194,7 +194,7 @@ Status DestinationSession::LoadDevices() {
   const Nanos start = clock_.Now();
   while (true) {
     FAULTLINE_TRY(CheckAlive());
-    const Result<Frame> early = inbox_.Await(wire::FrameType::kGo, Nanos{0});
+    const Result<Message> early = inbox_.Await(wire::FrameType::kGo, Nanos{0});
     if (early.has_value()) return Fail(ErrorKind::kPeer, "the source gave Go before Loaded");
     if (early.error().kind != ErrorKind::kTimeout) return tl::make_unexpected(early.error());
     const Status loaded = vm_.WaitLoaded(kSlice);
@@ -215,7 +215,7 @@ Status DestinationSession::AwaitGo() {
   const Nanos start = clock_.Now();
   while (clock_.Now() - start < kGoPatience) {
     FAULTLINE_TRY(CheckAlive());
-    const Result<Frame> go = inbox_.Await(wire::FrameType::kGo, kSlice);
+    const Result<Message> go = inbox_.Await(wire::FrameType::kGo, kSlice);
     if (go.has_value()) return {};
     if (go.error().kind == ErrorKind::kTimeout) continue;
     if (go.error().kind == ErrorKind::kRefused) {
@@ -270,7 +270,7 @@ Status DestinationSession::Release() {
   while (clock_.Now() - start < kFarewellPatience) {
     // After a redial the source has not heard it: said again until it answers.
     const Status sent = link_->SendText(wire::FrameType::kReleased, text);
-    const Result<Frame> farewell = inbox_.Await(wire::FrameType::kFarewell, seconds(1));
+    const Result<Message> farewell = inbox_.Await(wire::FrameType::kFarewell, seconds(1));
     if (farewell.has_value()) {
       const SummaryJson theirs = ParseSummary(farewell->body);
       if (!theirs.empty()) summary_ = MergeSummary(theirs, ours);

@@ -68,7 +68,7 @@ class DestinationSession {
   wire::PreambleStatus Judge(const LaneIntroduction& introduction);
   void Take(const LaneIntroduction& introduction, Connection connection);
   // On the control link's thread.
-  void OnFrame(Frame frame);
+  void OnFrame(const Frame& frame);
   void OnLost(const Error& error);
   Status ActOn(const Frame& frame);
   Status TakeExtents(const Frame& frame);

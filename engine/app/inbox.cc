@@ -9,19 +9,19 @@
 namespace faultline {
 namespace {
 
-std::string Text(const Frame& frame) {
-  return wire::DecodeText(frame.body).value_or("(a message that cannot be read)");
+std::string Text(const Message& message) {
+  return wire::DecodeText(message.body).value_or("(a message that cannot be read)");
 }
 
 }  // namespace
 
-void Inbox::Put(Frame frame) {
+void Inbox::Put(const Frame& frame) {
   const std::lock_guard lock(mutex_);
-  if (frames_.size() >= kFramesMax) {
+  if (messages_.size() >= kMessagesMax) {
     failed_ = true;
     failure_ = Error{ErrorKind::kPeer, "the peer sends more messages than the protocol allows"};
   } else {
-    frames_.push_back(std::move(frame));
+    messages_.push_back({frame.type, {frame.body.begin(), frame.body.end()}});
   }
   changed_.notify_all();
 }
@@ -43,18 +43,18 @@ bool Inbox::failed() const {
   return failed_;
 }
 
-Result<Frame> Inbox::Await(wire::FrameType wanted, Nanos timeout) {
+Result<Message> Inbox::Await(wire::FrameType wanted, Nanos timeout) {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, timeout, [this] { return failed_ || !frames_.empty(); });
-  if (!frames_.empty()) {
-    Frame frame = std::move(frames_.front());
-    frames_.pop_front();
-    if (frame.type == wanted) return frame;
-    if (frame.type == wire::FrameType::kRefuse || frame.type == wire::FrameType::kAbort) {
-      return Fail(ErrorKind::kRefused, fmt::format("the peer gave up: {}", Text(frame)));
+  changed_.wait_for(lock, timeout, [this] { return failed_ || !messages_.empty(); });
+  if (!messages_.empty()) {
+    Message message = std::move(messages_.front());
+    messages_.pop_front();
+    if (message.type == wanted) return message;
+    if (message.type == wire::FrameType::kRefuse || message.type == wire::FrameType::kAbort) {
+      return Fail(ErrorKind::kRefused, fmt::format("the peer gave up: {}", Text(message)));
     }
     return Fail(ErrorKind::kPeer, fmt::format("the peer broke the protocol: {} instead of {}",
-                                              Name(frame.type), Name(wanted)));
+                                              Name(message.type), Name(wanted)));
   }
   if (failed_) return tl::make_unexpected(failure_);
   return Fail(ErrorKind::kTimeout,

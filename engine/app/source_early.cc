@@ -29,21 +29,23 @@ void SourceSession::LookAhead() {
   const ReadRam read = [this](RamPlace place, std::span<std::byte> out) {
     return ram_->file(place.region).ReadAt(place.offset, out);
   };
-  const FirstPlaces places = vm_.LookForFirstPlaces(read);
-  first_pages_ = RunsOf(places.changing, *geometry_);
+  first_places_ = vm_.LookForFirstPlaces(read);
+}
+
+/// While the destination makes room: it waits for none of this.
+void SourceSession::CopyFirstPages() {
   std::span<std::byte> room;
   if (auto memory = AliasMapping::Anonymous(kEarlyMax); memory.has_value()) {
     early_memory_.emplace(*std::move(memory));
     room = {reinterpret_cast<std::byte*>(early_memory_->base().value()), kEarlyMax.value()};
   }
   early_.emplace(ram_->window(), *presence_, room);
-  early_->Add(RunsOf(places.lasting, *geometry_));
+  early_->Add(RunsOf(first_places_.lasting, *geometry_));
 }
 
-/// While the destination makes room. What has changed since LookAhead will change again: it is
-/// pushed first instead.
+/// What has changed since CopyFirstPages will change again: it is pushed first instead.
 Status SourceSession::SendFirstPages() {
-  for (const auto& runs : {first_pages_, early_->ForgetChanged()}) {
+  for (const auto& runs : {RunsOf(first_places_.changing, *geometry_), early_->ForgetChanged()}) {
     for (const PageRun& run : runs) numbers_.first_pages += run.count.value();
     FAULTLINE_TRY(SendRuns(wire::FrameType::kFirstPages, runs));
   }

@@ -70,7 +70,7 @@ Status SourceSession::CheckLink(Nanos deadline) {
   if (Interrupted()) return Fail(ErrorKind::kRefused, "interrupted by a signal");
   if (inbox_.failed()) {
     // The peer's own words, if it sent any, come before the bare loss.
-    const Result<Frame> last = inbox_.Await(wire::FrameType::kStarted, Nanos{0});
+    const Result<Message> last = inbox_.Await(wire::FrameType::kStarted, Nanos{0});
     if (!last.has_value()) return tl::make_unexpected(last.error());
     return Fail(ErrorKind::kPeer, "the destination closed the connection");
   }
@@ -143,7 +143,7 @@ void SourceSession::JoinScans() {
   if (current_scan_.joinable()) current_scan_.join();  // after the thread that starts it
 }
 
-void SourceSession::OnFrame(Frame frame) {
+void SourceSession::OnFrame(const Frame& frame) {
   heard_at_.store(clock_.Now().count());
   switch (frame.type) {
     case wire::FrameType::kDeviceState:
@@ -155,7 +155,7 @@ void SourceSession::OnFrame(Frame frame) {
       return;
     }
     default:
-      inbox_.Put(std::move(frame));
+      inbox_.Put(frame);
   }
 }
 

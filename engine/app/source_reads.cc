@@ -64,7 +64,7 @@ Status SourceSession::MakeReadable() {
 /// Whether the destination reads. Comes before Prepared.
 Status SourceSession::TakeAnswer() {
   if (!readable_) return {};
-  FAULTLINE_ASSIGN(const Frame frame, AwaitPreparing(wire::FrameType::kRdmaAnswer));
+  FAULTLINE_ASSIGN(const Message frame, AwaitPreparing(wire::FrameType::kRdmaAnswer));
   FAULTLINE_ASSIGN(const std::string why_not, wire::DecodeRdmaAnswer(frame.body));
   if (why_not.empty()) return {};
   return DoWithoutReads({ErrorKind::kRefused, "the destination says: " + why_not});

@@ -41,7 +41,7 @@ SourceSession::SourceSession(const MigrateOptions& options, QemuSource& vm, Endp
       progress_(options.common.quiet),
       migration_(RandomId()),
       started_at_(clock_.Now()),
-      link_(std::make_unique<ControlLink>([this](Frame frame) { OnFrame(std::move(frame)); },
+      link_(std::make_unique<ControlLink>([this](const Frame& frame) { OnFrame(frame); },
                                           [this](const Error& error) { OnLost(error); })) {}
 
 SourceSession::~SourceSession() {
@@ -97,7 +97,7 @@ Status SourceSession::Connect() {
                          .compression = options_.compression});
   FAULTLINE_TRY(link_->Send(wire::FrameType::kHello, hello));
   LookAhead();
-  FAULTLINE_ASSIGN(const Frame frame, inbox_.Await(wire::FrameType::kWelcome, kWelcomeTimeout));
+  FAULTLINE_ASSIGN(const Message frame, inbox_.Await(wire::FrameType::kWelcome, kWelcomeTimeout));
   FAULTLINE_ASSIGN(const wire::WelcomeBody welcome, wire::DecodeWelcome(frame.body));
   urgent_lanes_ = welcome.urgent_lanes;
   progress_.Step(fmt::format("connected to {}", to_.ToString()));
@@ -132,17 +132,18 @@ Status SourceSession::SendExtents() {
 
 /// The destination makes room; meanwhile all is done that can be done before the stop.
 Status SourceSession::AwaitRoom() {
+  CopyFirstPages();
   FAULTLINE_TRY(TakeAnswer());
-  FAULTLINE_TRY(SendFirstPages());
   FAULTLINE_TRY(vm_.SetUp());
+  FAULTLINE_TRY(SendFirstPages());
   FAULTLINE_TRY(AwaitPreparing(wire::FrameType::kPrepared));
   return CheckLink(Nanos::max());  // the last moment at which nothing has been touched
 }
 
 /// While the destination makes ready it gives signs of life, however long it takes.
-Result<Frame> SourceSession::AwaitPreparing(wire::FrameType type) {
+Result<Message> SourceSession::AwaitPreparing(wire::FrameType type) {
   while (true) {
-    Result<Frame> frame = inbox_.Await(type, kSlice);
+    Result<Message> frame = inbox_.Await(type, kSlice);
     if (frame.has_value() || frame.error().kind != ErrorKind::kTimeout) return frame;
     FAULTLINE_TRY(CheckLink(Nanos(heard_at_.load()) + kSilenceMax));
   }
@@ -174,7 +175,7 @@ Status SourceSession::MoveDevices() {
   after_stop_ = std::thread([this, before] { SendWhatIsFinal(before); });
   const Nanos deadline = clock_.Now() + kSwitchTimeout;
   while (true) {
-    const Result<Frame> loaded = inbox_.Await(wire::FrameType::kLoaded, kSlice);
+    const Result<Message> loaded = inbox_.Await(wire::FrameType::kLoaded, kSlice);
     if (loaded.has_value()) break;
     if (loaded.error().kind != ErrorKind::kTimeout) return tl::make_unexpected(loaded.error());
     FAULTLINE_TRY(CheckLink(deadline));
@@ -196,7 +197,7 @@ Status SourceSession::Commit() {
 
 void SourceSession::AwaitStarted() {
   while (true) {
-    const Result<Frame> started = inbox_.Await(wire::FrameType::kStarted, kSlice);
+    const Result<Message> started = inbox_.Await(wire::FrameType::kStarted, kSlice);
     if (started.has_value()) break;
     KeepLink(started.error());
   }
@@ -209,7 +210,7 @@ void SourceSession::AwaitStarted() {
 
 void SourceSession::ServePages() {
   while (true) {
-    const Result<Frame> released = inbox_.Await(wire::FrameType::kReleased, kSlice);
+    const Result<Message> released = inbox_.Await(wire::FrameType::kReleased, kSlice);
     if (released.has_value()) {
       numbers_.total = clock_.Now() - started_at_;
       numbers_.result = "completed";

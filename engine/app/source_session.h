@@ -70,6 +70,7 @@ class SourceSession {
   void Redial();
   Status SendRuns(wire::FrameType type, const std::vector<PageRun>& runs);
   void LookAhead();
+  void CopyFirstPages();
   Status SendFirstPages();
   Status SendEarlyPages();
   void SendWhatIsFinal(ByteCount before);
@@ -77,13 +78,13 @@ class SourceSession {
   void SendUnchanged();
   void SendHoles();
   void JoinScans();
-  Result<Frame> AwaitPreparing(wire::FrameType type);
+  Result<Message> AwaitPreparing(wire::FrameType type);
   Status MakeReadable();
   Status TakeAnswer();
   Status DoWithoutReads(const Error& why);
   void SendCurrent();
   void StopReads();
-  void OnFrame(Frame frame);
+  void OnFrame(const Frame& frame);
   void OnLost(const Error& error);
 
   [[nodiscard]] SourcePhase phase() const { return phase_.phase(); }
@@ -109,9 +110,9 @@ class SourceSession {
   std::optional<GuestRam> ram_;
   std::optional<PageTableKeeper> page_tables_;
   std::unique_ptr<PresenceMap> presence_;
-  std::vector<PageRun> first_pages_;  ///< of LookAhead
+  FirstPlaces first_places_;  ///< of LookAhead
   std::optional<AliasMapping> early_memory_;
-  std::optional<EarlyCopies> early_;       ///< from LookAhead until they are compared
+  std::optional<EarlyCopies> early_;       ///< from CopyFirstPages until they are compared
   std::unique_ptr<ReadableRam> readable_;  ///< nothing: pages go over TCP
   std::string local_host_;                 ///< where the control connection leaves from
   std::vector<PageRun> extents_;           ///< until they are sent

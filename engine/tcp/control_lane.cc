@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <utility>
 
 #include "engine/core/check.h"
 #include "engine/core/wire_codec.h"
@@ -43,11 +42,12 @@ Status ControlLane::Send(wire::FrameType type, std::span<const std::byte> body,
 Result<Frame> ControlLane::Receive(Nanos timeout) {
   const Nanos deadline = tcp::MonotonicNow() + timeout;
   FAULTLINE_TRY(ReceiveHeader(deadline));
-  FAULTLINE_TRY(Fill(body_, body_have_, deadline));
-  wire_bytes_.fetch_add(sizeof header_ + body_.size(), std::memory_order_relaxed);
+  const std::span body(body_.data(), header_.length);
+  FAULTLINE_TRY(Fill(body, body_have_, deadline));
+  wire_bytes_.fetch_add(sizeof header_ + body.size(), std::memory_order_relaxed);
   header_have_ = 0;
   body_have_ = 0;
-  return Frame{static_cast<wire::FrameType>(header_.type), std::exchange(body_, {})};
+  return Frame{static_cast<wire::FrameType>(header_.type), body};
 }
 
 Status ControlLane::ReceiveHeader(Nanos deadline) {
@@ -56,7 +56,7 @@ Status ControlLane::ReceiveHeader(Nanos deadline) {
   FAULTLINE_TRY(Fill(bytes, header_have_, deadline));
   const Result<wire::FrameHeader> believed = wire::DecodeFrameHeader(bytes);
   if (!believed.has_value()) return Break(believed.error().message);
-  body_.resize(header_.length);
+  if (body_.size() < header_.length) body_.resize(header_.length);
   return {};
 }
 

@@ -21,9 +21,10 @@
 
 namespace faultline {
 
+/// As it came; the body lies in the lane, until its next Receive.
 struct Frame {
   wire::FrameType type = wire::FrameType::kInvalid;
-  std::vector<std::byte> body;
+  std::span<const std::byte> body;
 };
 
 class ControlLane {
@@ -71,7 +72,7 @@ class ControlLane {
   // The receiving thread's: the frame that is coming in.
   wire::FrameHeader header_{};
   size_t header_have_ = 0;
-  std::vector<std::byte> body_;
+  std::vector<std::byte> body_;  ///< as long as the longest so far: pages come this way
   size_t body_have_ = 0;
 };
 

@@ -54,7 +54,7 @@ TEST(InboxTest, ARestoredLinkForgetsTheLoss) {
 
 TEST(InboxTest, APeerThatFloodsIsCutOff) {
   Inbox inbox;
-  for (size_t i = 0; i <= Inbox::kFramesMax; ++i) inbox.Put({FrameType::kGo, {}});
+  for (size_t i = 0; i <= Inbox::kMessagesMax; ++i) inbox.Put({FrameType::kGo, {}});
   EXPECT_TRUE(inbox.failed());
 }
 

@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "tests/qemu/qemu_process.h"
 
 namespace faultline::test {
@@ -79,9 +81,13 @@ TEST(StatMapping, TellsTmpfsAndHowMuchIsPopulated) {
   ASSERT_NE(mapped, MAP_FAILED);
   ASSERT_EQ(pwrite(file, "x", 1, 4096), 1);
   close(file);
-  MappedFile mapping;
-  mapping.base = VmmAddr(reinterpret_cast<uint64_t>(mapped));
-  const auto facts = StatMapping(getpid(), mapping);
+  const VmmAddr base(reinterpret_cast<uint64_t>(mapped));
+  const auto mappings = ReadMaps(getpid());
+  ASSERT_TRUE(mappings) << mappings.error().message;
+  const auto mapping = std::find_if(mappings->begin(), mappings->end(),
+                                    [base](const MappedFile& each) { return each.base == base; });
+  ASSERT_NE(mapping, mappings->end());
+  const auto facts = StatMapping(getpid(), *mapping);
   munmap(mapped, 1 << 20);
   ASSERT_TRUE(facts) << facts.error().message;
   EXPECT_EQ(facts->filesystem, FileSystem::kTmpfs);

@@ -170,6 +170,32 @@ TEST_P(PreparedCommands, PreparedTwiceAreOne) {
   EXPECT_FALSE(client_->WaitEvent("STOP", milliseconds(0)));
 }
 
+TEST_P(PreparedCommands, SeveralAtOnceAreAnsweredInTheirOrder) {
+  ASSERT_TRUE(client_->Prepare("cont"));
+  const auto answers = client_->ExecuteAll({{"stop"},
+                                            {"query-status"},
+                                            {"qom-list", {{"path", "/no-such-object"}}},
+                                            {"no-such-command"},
+                                            {"cont"},
+                                            {"query-status"}});
+  ASSERT_TRUE(answers) << answers.error().message;
+  ASSERT_EQ(answers->size(), 6U);
+  EXPECT_EQ((*answers)[1]->at("status"), "paused");
+  EXPECT_THAT((*answers)[2].error().message, HasSubstr("no-such-object"));
+  EXPECT_THAT((*answers)[3].error().message, HasSubstr("has not been found"));
+  EXPECT_EQ((*answers)[5]->at("status"), "running");
+  EXPECT_TRUE(client_->WaitEvent("STOP", milliseconds(0)));
+  EXPECT_TRUE(client_->WaitEvent("RESUME", milliseconds(0)));
+}
+
+TEST_P(PreparedCommands, ManyMoreAtOnceThanQemuTakesInAreAllAnswered) {
+  const std::vector<QmpCommand> many(500, {"query-status"});
+  const auto answers = client_->ExecuteAll(many);
+  ASSERT_TRUE(answers) << answers.error().message;
+  ASSERT_EQ(answers->size(), many.size());
+  for (const auto& answer : *answers) EXPECT_EQ(answer->at("status"), "running");
+}
+
 TEST_P(PreparedCommands, GoWithAClientThatGoes) {
   ASSERT_TRUE(client_->Prepare("stop"));
   client_.reset();
@@ -293,6 +319,25 @@ TEST_F(QmpWithHostilePeer, ACommandWithoutAnswerTimesOutAndTheClientLivesOn) {
   const auto answer = (*client)->Execute("query-status");
   ASSERT_TRUE(answer) << answer.error().message;
   EXPECT_EQ(*answer, 5);
+}
+
+TEST_F(QmpWithHostilePeer, OfSeveralCommandsOneWithoutAnswerFailsThemAll) {
+  const auto client =
+      ConnectTo({kGreeting, kFirstReply, "{\"return\": 5, \"id\": 2}\n", ScriptedPeer::kSilence});
+  ASSERT_TRUE(client) << client.error().message;
+  const auto lost = (*client)->ExecuteAll({{"query-status"}, {"query-kvm"}}, milliseconds(50));
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().kind, ErrorKind::kTimeout);
+  EXPECT_THAT(lost.error().message, HasSubstr("'query-kvm'"));
+}
+
+TEST_F(QmpWithHostilePeer, OfSeveralCommandsOneAnsweredByAnEndFailsThemAll) {
+  const auto client = ConnectTo({kGreeting, kFirstReply, "{\"return\": 5, \"id\": 2}\n"});
+  ASSERT_TRUE(client) << client.error().message;
+  const auto lost = (*client)->ExecuteAll({{"query-status"}, {"query-kvm"}});
+  ASSERT_FALSE(lost);
+  EXPECT_EQ(lost.error().kind, ErrorKind::kPeer);
+  EXPECT_TRUE((*client)->broken());
 }
 
 TEST_F(QmpWithHostilePeer, AFloodOfUnknownEventsKeepsTheNewestOnly) {

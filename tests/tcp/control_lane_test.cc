@@ -22,6 +22,14 @@ class ControlLaneTest : public testing::TestWithParam<Family> {
     return tl::make_unexpected(frame.error());
   }
 
+  void ExpectFrame(FrameType type, const Bytes& body) {
+    const auto frame = lane_.Receive(seconds(5));
+    ASSERT_TRUE(frame.has_value()) << frame.error().message;
+    EXPECT_EQ(frame->type, type);
+    EXPECT_EQ(Copied(frame->body), body);
+  }
+  static Bytes Copied(std::span<const std::byte> body) { return {body.begin(), body.end()}; }
+
   SocketPair sockets_ = Connect(GetParam());
   tcp::UniqueFd raw_ = std::move(sockets_.source);
   ControlLane lane_{std::move(sockets_.destination), "192.0.2.9:77"};
@@ -40,16 +48,10 @@ TEST_P(ControlLaneTest, FramesArriveWholeAndInOrder) {
     EXPECT_TRUE(other.Send(FrameType::kDeviceState, big).has_value());
     EXPECT_TRUE(other.Send(FrameType::kStopped).has_value());
   });
-  const auto first = lane_.Receive(seconds(5));
-  const auto second = lane_.Receive(seconds(5));
-  const auto third = lane_.Receive(seconds(5));
+  ExpectFrame(FrameType::kHello, BytesOf(std::string("hello")));
+  ExpectFrame(FrameType::kDeviceState, big);
+  ExpectFrame(FrameType::kStopped, {});
   sender.join();
-  ASSERT_TRUE(first.has_value() && second.has_value() && third.has_value());
-  EXPECT_EQ(first->type, FrameType::kHello);
-  EXPECT_EQ(first->body, BytesOf(std::string("hello")));
-  EXPECT_EQ(second->body, big);
-  EXPECT_EQ(third->type, FrameType::kStopped);
-  EXPECT_TRUE(third->body.empty());
   EXPECT_EQ(lane_.WireBytes(), other.WireBytes());
 }
 
@@ -69,7 +71,7 @@ TEST_P(ControlLaneTest, SendersOnManyThreadsNeverMixTheirFrames) {
     const auto frame = lane_.Receive(seconds(5));
     ASSERT_TRUE(frame.has_value());
     const auto sender = static_cast<size_t>(frame->body.front());
-    EXPECT_EQ(frame->body, Bytes(sender * 10'007, frame->body.front()));
+    EXPECT_EQ(Copied(frame->body), Bytes(sender * 10'007, frame->body.front()));
   }
   for (std::thread& sender : senders) sender.join();
 }
@@ -87,7 +89,7 @@ TEST_P(ControlLaneTest, AFrameInSingleBytesSurvivesTimeouts) {
   const auto frame = lane_.Receive(seconds(5));
   ASSERT_TRUE(frame.has_value());
   EXPECT_EQ(frame->type, FrameType::kGo);
-  EXPECT_EQ(frame->body, BytesOf(std::string("abc")));
+  EXPECT_EQ(Copied(frame->body), BytesOf(std::string("abc")));
 }
 
 TEST_P(ControlLaneTest, HostileHeadersBreakTheLane) {
