@@ -13,8 +13,9 @@ namespace faultline {
 void MemoryAhead::Start(std::vector<PageRun> runs) {
   if (runs.empty()) return;
   runs_ = std::move(runs);
-  // Half of the processors: other guests run here, and the rest of the engine.
-  const unsigned count = std::clamp(std::thread::hardware_concurrency() / 2, 1U, kThreadsMax);
+  // Half of the processors: other guests run here. Both of two: the switch waits for this.
+  const unsigned count =
+      std::clamp(std::thread::hardware_concurrency() / 2, kThreadsMin, kThreadsMax);
   at_work_.store(count, std::memory_order_relaxed);
   for (unsigned i = 0; i < count; ++i) {
     threads_.emplace_back([this] { Run(); });

@@ -39,6 +39,7 @@ class MemoryAhead {
   void Stop();
 
  private:
+  static constexpr unsigned kThreadsMin = 2;
   static constexpr unsigned kThreadsMax = 4;
   static constexpr PageCount kPiece{512};  ///< 2 MiB: how late a Stop or a pause may be noticed
   static constexpr Nanos kNapMax = std::chrono::milliseconds(5);

@@ -128,10 +128,10 @@ class PreparedCommands : public ::testing::TestWithParam<const char*> {
   std::unique_ptr<QmpClient> client_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Qemu, PreparedCommands, ::testing::Values("7.2", "10.0"),
-                         [](const auto& each) {
-                           return each.param == std::string("7.2") ? "v7_2" : "v10_0";
-                         });
+constexpr auto kVersionName = [](const auto& each) {
+  return each.param == std::string("7.2") ? "v7_2" : "v10_0";
+};
+INSTANTIATE_TEST_SUITE_P(Qemu, PreparedCommands, ::testing::Values("7.2", "10.0"), kVersionName);
 
 TEST_P(PreparedCommands, DoNothingBeforeTheyAreExecuted) {
   ASSERT_TRUE(client_->Prepare("stop"));
@@ -170,7 +170,19 @@ TEST_P(PreparedCommands, PreparedTwiceAreOne) {
   EXPECT_FALSE(client_->WaitEvent("STOP", milliseconds(0)));
 }
 
-TEST_P(PreparedCommands, SeveralAtOnceAreAnsweredInTheirOrder) {
+TEST_P(PreparedCommands, GoWithAClientThatGoes) {
+  ASSERT_TRUE(client_->Prepare("stop"));
+  client_.reset();
+  auto next = QmpClient::Connect(qemu_.qmp_path());
+  ASSERT_TRUE(next) << next.error().message;
+  client_ = std::move(next).value();
+  ExpectNoStop();
+}
+
+class SeveralCommands : public PreparedCommands {};
+INSTANTIATE_TEST_SUITE_P(Qemu, SeveralCommands, ::testing::Values("7.2", "10.0"), kVersionName);
+
+TEST_P(SeveralCommands, AreAnsweredInTheirOrder) {
   ASSERT_TRUE(client_->Prepare("cont"));
   const auto answers = client_->ExecuteAll({{"stop"},
                                             {"query-status"},
@@ -188,21 +200,12 @@ TEST_P(PreparedCommands, SeveralAtOnceAreAnsweredInTheirOrder) {
   EXPECT_TRUE(client_->WaitEvent("RESUME", milliseconds(0)));
 }
 
-TEST_P(PreparedCommands, ManyMoreAtOnceThanQemuTakesInAreAllAnswered) {
+TEST_P(SeveralCommands, AreAllAnsweredWhereTheyAreManyMoreThanQemuTakesIn) {
   const std::vector<QmpCommand> many(500, {"query-status"});
   const auto answers = client_->ExecuteAll(many);
   ASSERT_TRUE(answers) << answers.error().message;
   ASSERT_EQ(answers->size(), many.size());
   for (const auto& answer : *answers) EXPECT_EQ(answer->at("status"), "running");
-}
-
-TEST_P(PreparedCommands, GoWithAClientThatGoes) {
-  ASSERT_TRUE(client_->Prepare("stop"));
-  client_.reset();
-  auto next = QmpClient::Connect(qemu_.qmp_path());
-  ASSERT_TRUE(next) << next.error().message;
-  client_ = std::move(next).value();
-  ExpectNoStop();
 }
 
 TEST(QmpConnect, AWrongPathSaysWhatToStart) {
