@@ -169,7 +169,7 @@ bool ShowsBackend(const DeviceFact& device) {
 
 bool IsBalloon(const DeviceFact& device) { return StartsWith(device.type, "virtio-balloon"); }
 
-/// Whether the guest's address space shows it: "… (prio 0, ram): ram0 @0000000000100000".
+/// Backends that the guest's address space shows: "… (prio 0, ram): ram0 @0000000000100000".
 /// QMP does not tell which backends the machine and its NUMA nodes took; the memory tree does.
 std::vector<std::string> BackendsInAddressSpace(const std::string& tree) {
   std::vector<std::string> names;

@@ -1,4 +1,5 @@
-// A QMP client: QEMU's control socket, one command at a time, events kept until asked for.
+// A QMP client: QEMU's control socket, commands one by one or several at once, events kept until
+// asked for.
 //
 // Threads: one. Every call is bounded by its timeout. Never used on the fault path: QEMU's main
 // thread may itself be blocked in a page fault. The protocol: docs/interop/qmp-spec.rst in QEMU.
@@ -53,10 +54,10 @@ class QmpClient {
   /// (the late reply is dropped when it comes); kPeer if the connection is gone or not QMP.
   Result<Json> Execute(std::string_view command, const Json& arguments = Json::object(),
                        Nanos timeout = kQmpCommandTimeout);
-  /// Runs commands of which none depends on another: all are sent before the first is answered, so
-  /// that the answers take one turn of QEMU's main thread, which may have to share a processor with
-  /// the guest, instead of one each. The answers in the same order, QEMU's refusals among them;
-  /// every other error of Execute's is the whole call's.
+  /// Runs commands of which none depends on another: all are sent before the first is answered.
+  /// QEMU takes one after the other (handle_qmp_command), but its main thread, which may have to
+  /// share a processor with the guest, need not be woken for each. The answers in the same order,
+  /// QEMU's refusals among them; every other error of Execute's is the whole call's.
   Result<std::vector<Result<Json>>> ExecuteAll(const std::vector<QmpCommand>& commands,
                                                Nanos timeout = kQmpCommandTimeout);
   /// Sends a command but for its last byte: Execute of the same one then has no more to send. For

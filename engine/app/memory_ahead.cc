@@ -13,7 +13,7 @@ namespace faultline {
 void MemoryAhead::Start(std::vector<PageRun> runs) {
   if (runs.empty()) return;
   runs_ = std::move(runs);
-  // Half of the processors: other guests run here. Both of two: the switch waits for this.
+  // Half of the processors, for other guests run here; but two threads, for the switch waits.
   const unsigned count =
       std::clamp(std::thread::hardware_concurrency() / 2, kThreadsMin, kThreadsMax);
   at_work_.store(count, std::memory_order_relaxed);

@@ -40,6 +40,7 @@ Status ControlLane::Send(wire::FrameType type, std::span<const std::byte> body,
 }
 
 Result<Frame> ControlLane::Receive(Nanos timeout) {
+  if (broken_) return BrokenBefore();
   const Nanos deadline = tcp::MonotonicNow() + timeout;
   FAULTLINE_TRY(ReceiveHeader(deadline));
   const std::span body(body_.data(), header_.length);

@@ -26,7 +26,7 @@ uint32_t Counter(const VmDescription& vm, size_t region) {
     if (mapping.base != vm.regions[region].base) continue;
     const std::string link =
         fmt::format("/proc/{}/map_files/{:x}-{:x}", vm.pid, mapping.base.value(),
-                    (mapping.base + mapping.length).value());
+                    (mapping.base + mapping.first_length).value());
     const int file = open(link.c_str(), O_RDONLY | O_CLOEXEC);
     EXPECT_EQ(pread(file, &value, sizeof value, kCounterAddress), ssize_t{sizeof value}) << link;
     close(file);

@@ -49,6 +49,7 @@ TEST(ParseMaps, VmasThatContinueOneAnotherAreOneMapping) {
       "7f0001200000-7f0004000000 rw-s 01200000 00:1b 2 /dev/shm/ram0\n");
   ASSERT_EQ(mappings.size(), 1U);
   EXPECT_EQ(mappings[0].length, ByteCount(64 << 20));
+  EXPECT_EQ(mappings[0].first_length, ByteCount(16 << 20));
 }
 
 TEST(ParseMaps, NeighboursWithAnotherFileOffsetOrSharingStayApart) {
@@ -81,12 +82,15 @@ TEST(StatMapping, TellsTmpfsAndHowMuchIsPopulated) {
   ASSERT_NE(mapped, MAP_FAILED);
   ASSERT_EQ(pwrite(file, "x", 1, 4096), 1);
   close(file);
+  // Two VMAs that are one mapping.
+  ASSERT_EQ(mprotect(static_cast<char*>(mapped) + (1 << 19), 1 << 19, PROT_READ), 0);
   const VmmAddr base(reinterpret_cast<uint64_t>(mapped));
   const auto mappings = ReadMaps(getpid());
   ASSERT_TRUE(mappings) << mappings.error().message;
   const auto mapping = std::find_if(mappings->begin(), mappings->end(),
                                     [base](const MappedFile& each) { return each.base == base; });
   ASSERT_NE(mapping, mappings->end());
+  EXPECT_EQ(mapping->length, ByteCount(1 << 20));
   const auto facts = StatMapping(getpid(), *mapping);
   munmap(mapped, 1 << 20);
   ASSERT_TRUE(facts) << facts.error().message;

@@ -334,6 +334,30 @@ TEST_F(QmpWithHostilePeer, OfSeveralCommandsOneWithoutAnswerFailsThemAll) {
   EXPECT_THAT(lost.error().message, HasSubstr("'query-kvm'"));
 }
 
+TEST_F(QmpWithHostilePeer, LateAnswersToSeveralCommandsAreDropped) {
+  const auto client = ConnectTo({kGreeting, kFirstReply, "{\"return\": 5, \"id\": 2}\n", "",
+                                 "{\"return\": \"late\", \"id\": 3}\n"
+                                 "{\"return\": \"mine\", \"id\": 4}\n"});
+  ASSERT_TRUE(client) << client.error().message;
+  std::vector<QmpCommand> both(2, {"query-status"});
+  EXPECT_FALSE((*client)->ExecuteAll(both, milliseconds(50)));
+  const auto answer = (*client)->Execute("query-status");
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(*answer, "mine");
+}
+
+TEST_F(QmpWithHostilePeer, AnErrorOfNoCommandIsTheOldestOnes) {
+  const auto client = ConnectTo({kGreeting, kFirstReply,
+                                 "{\"error\": {\"desc\": \"what?\"}}\n"
+                                 "{\"return\": 5, \"id\": 3}\n",
+                                 ScriptedPeer::kSilence});
+  ASSERT_TRUE(client) << client.error().message;
+  const auto answers = (*client)->ExecuteAll({{"query-status"}, {"query-kvm"}});
+  ASSERT_TRUE(answers) << answers.error().message;
+  EXPECT_THAT((*answers)[0].error().message, HasSubstr("'query-status'"));
+  EXPECT_EQ((*answers)[1].value(), 5);
+}
+
 TEST_F(QmpWithHostilePeer, OfSeveralCommandsOneAnsweredByAnEndFailsThemAll) {
   const auto client = ConnectTo({kGreeting, kFirstReply, "{\"return\": 5, \"id\": 2}\n"});
   ASSERT_TRUE(client) << client.error().message;
