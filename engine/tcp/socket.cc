@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -30,15 +31,25 @@ bool SetOption(int fd, int level, int name, int value) {
 
 /// Near by, what is in flight is bounded by our own window, and nothing is gained by a congestion
 /// control that paces (bbr): its timers cost processor time and every demand fetch waits for one.
-/// Far away the system's choice stays. Not available: it stays as well.
-void AvoidPacingNearby(int fd) {
-  constexpr uint32_t kNearbyUs = 5'000;
+/// Not available: the system's choice stays. Before the connection is made: one that has paced once
+/// keeps its timers under any other (sk_pacing_status, set in bbr_init and by nobody taken back).
+void BeginUnpaced(int fd) {
   constexpr std::string_view kUnpaced = "cubic";
+  (void)::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, kUnpaced.data(), kUnpaced.size());
+}
+
+/// Far away the system's choice comes back.
+void PaceFarAway(int fd) {
+  constexpr uint32_t kNearbyUs = 5'000;
   tcp_info info{};
   socklen_t size = sizeof info;
   if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return;
-  if (info.tcpi_rtt > kNearbyUs) return;
-  (void)::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, kUnpaced.data(), kUnpaced.size());
+  if (info.tcpi_rtt <= kNearbyUs) return;
+  const UniqueFd fresh(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  std::array<char, 16> name{};  // TCP_CA_NAME_MAX of the kernel
+  socklen_t length = name.size();
+  if (::getsockopt(fresh.get(), IPPROTO_TCP, TCP_CONGESTION, name.data(), &length) != 0) return;
+  (void)::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), length);
 }
 
 void SetBlocking(int fd, bool blocking) {
@@ -78,6 +89,7 @@ UniqueFd ListenOn(const addrinfo& address) {
   UniqueFd fd(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) return fd;
   SetOption(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+  BeginUnpaced(fd.get());  // who is accepted begins like this
   // [::] means IPv6 and IPv4 (ipv6(7)), whatever net.ipv6.bindv6only says.
   if (address.ai_family == AF_INET6) SetOption(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
   if (::bind(fd.get(), address.ai_addr, address.ai_addrlen) == 0 &&
@@ -111,6 +123,7 @@ bool ConnectedToItself(int fd) {
 int ConnectOnce(const addrinfo& address, Nanos deadline, int cancel_fd, UniqueFd& out) {
   UniqueFd fd(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) return errno;
+  BeginUnpaced(fd.get());
   if (::connect(fd.get(), address.ai_addr, address.ai_addrlen) != 0) {
     if (errno != EINPROGRESS) return errno;
     switch (tcp::WaitForFd(fd.get(), POLLOUT, deadline, cancel_fd)) {
@@ -168,7 +181,7 @@ Status PrepareConnection(int fd, Nanos silence_max) {
   const int silence_ms = static_cast<int>(std::clamp<int64_t>(
       std::chrono::ceil<std::chrono::milliseconds>(silence_max).count(), 1, 3'600'000));
   SetBlocking(fd, true);
-  AvoidPacingNearby(fd);
+  PaceFarAway(fd);
   // The user timeout ends a connection with unacknowledged data, and overrides the count of
   // keepalive probes on an idle one (tcp(7)): both end after about silence_max.
   const bool ok = SetOption(fd, IPPROTO_TCP, TCP_NODELAY, 1) &&

@@ -7,6 +7,8 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <array>
+#include <string>
 #include <thread>
 
 #include "engine/tcp/deadline.h"
@@ -23,6 +25,20 @@ int Option(int fd, int level, int name) {
   socklen_t length = sizeof value;
   EXPECT_EQ(::getsockopt(fd, level, name, &value, &length), 0);
   return value;
+}
+
+std::string CongestionControl(int fd) {
+  std::array<char, 16> name{};
+  socklen_t length = name.size();
+  EXPECT_EQ(::getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), &length), 0);
+  return name.data();
+}
+
+/// "cubic", or what sockets have anyway where the kernel lacks it.
+std::string UnpacedControl() {
+  const tcp::UniqueFd fresh(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  (void)::setsockopt(fresh.get(), IPPROTO_TCP, TCP_CONGESTION, "cubic", 5);
+  return CongestionControl(fresh.get());
 }
 
 TEST(EndpointTest, AddressesNamesAndBracketsAreParsed) {
@@ -69,6 +85,19 @@ TEST_P(SocketTest, BothEndsEndByThemselvesWhenThePeerFallsSilent) {
     EXPECT_LE(Option(fd, IPPROTO_TCP, TCP_KEEPIDLE), 10);
     EXPECT_EQ(::fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
   }
+}
+
+// Before it is connected: a socket that has paced once goes on pacing.
+TEST_P(SocketTest, NobodyPacesNearBy) {
+  auto listener = Listener::Create(AnyPort(GetParam()));
+  ASSERT_TRUE(listener.has_value());
+  EXPECT_EQ(CongestionControl(listener->fd()), UnpacedControl());
+  auto dialled = Dial(listener->endpoint());
+  ASSERT_TRUE(dialled.has_value());
+  auto accepted = listener->Accept(seconds(5));
+  ASSERT_TRUE(accepted.has_value());
+  EXPECT_EQ(CongestionControl(dialled->socket.get()), UnpacedControl());
+  EXPECT_EQ(CongestionControl(accepted->socket.get()), UnpacedControl());
 }
 
 TEST_P(SocketTest, ATakenPortIsAClearErrorThatNamesTheAddress) {
