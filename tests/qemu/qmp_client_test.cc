@@ -334,13 +334,13 @@ TEST_F(QmpWithHostilePeer, OfSeveralCommandsOneWithoutAnswerFailsThemAll) {
   EXPECT_THAT(lost.error().message, HasSubstr("'query-kvm'"));
 }
 
-TEST_F(QmpWithHostilePeer, LateAnswersToSeveralCommandsAreDropped) {
-  const auto client = ConnectTo({kGreeting, kFirstReply, "{\"return\": 5, \"id\": 2}\n", "",
-                                 "{\"return\": \"late\", \"id\": 3}\n"
-                                 "{\"return\": \"mine\", \"id\": 4}\n"});
+// One command, because the peer may hear two at once.
+TEST_F(QmpWithHostilePeer, ALateAnswerToWhatWasAskedAtOnceIsDropped) {
+  const auto client = ConnectTo({kGreeting, kFirstReply, "",
+                                 "{\"return\": \"late\", \"id\": 2}\n"
+                                 "{\"return\": \"mine\", \"id\": 3}\n"});
   ASSERT_TRUE(client) << client.error().message;
-  std::vector<QmpCommand> both(2, {"query-status"});
-  EXPECT_FALSE((*client)->ExecuteAll(both, milliseconds(50)));
+  EXPECT_FALSE((*client)->ExecuteAll({{"query-status"}}, milliseconds(50)));
   const auto answer = (*client)->Execute("query-status");
   ASSERT_TRUE(answer) << answer.error().message;
   EXPECT_EQ(*answer, "mine");
