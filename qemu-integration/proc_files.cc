@@ -180,9 +180,13 @@ Result<std::optional<bool>> HoldsSocket(int pid, const std::string& path) {
   return std::optional<bool>(false);
 }
 
+std::string MapFileLink(int pid, const MappedFile& mapping) {
+  return fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, mapping.base.value(),
+                     (mapping.base + mapping.first_length).value());
+}
+
 Result<FileFacts> StatMapping(int pid, const MappedFile& mapping) {
-  const std::string link = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, mapping.base.value(),
-                                       (mapping.base + mapping.first_length).value());
+  const std::string link = MapFileLink(pid, mapping);
   struct stat status {};
   struct statfs system {};
   if (stat(link.c_str(), &status) != 0 || statfs(link.c_str(), &system) != 0) {

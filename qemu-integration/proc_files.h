@@ -39,7 +39,11 @@ struct FileFacts {
   std::string huge;     ///< tmpfs: the mount's huge= option ("never" if it has none)
 };
 
-/// Reads through /proc/PID/map_files: needs root or CAP_CHECKPOINT_RESTORE.
+/// The file behind a mapping, whether it has a name or not: a link in /proc/PID/map_files, which
+/// needs root or CAP_CHECKPOINT_RESTORE.
+std::string MapFileLink(int pid, const MappedFile& mapping);
+
+/// Reads through MapFileLink.
 Result<FileFacts> StatMapping(int pid, const MappedFile& mapping);
 
 Result<std::vector<MappedFile>> ReadMaps(int pid);

@@ -41,10 +41,6 @@ QmpCommand Property(const std::string& path, const char* name) {
 
 QmpCommand Children(const char* path) { return {"qom-list", {{"path", path}}}; }
 
-QmpCommand Human(const char* command_line) {
-  return {"human-monitor-command", {{"command-line", command_line}}};
-}
-
 /// Null where this QEMU, machine or object does not know the question.
 Json IfKnown(const Result<Json>& answer) { return answer.value_or(Json()); }
 
@@ -105,9 +101,9 @@ std::vector<QmpCommand> Questions() {
   questions[kRunState] = {"query-status"};
   questions[kMigration] = {"query-migrate"};
   questions[kCapabilities] = {"query-migrate-capabilities"};
-  questions[kNetwork] = Human("info network");
+  questions[kNetwork] = HumanCommand("info network");
   questions[kBackends] = {"query-memdev"};
-  questions[kAddressSpace] = Human("info mtree -f");
+  questions[kAddressSpace] = HumanCommand("info mtree -f");
   for (const char* place : kPlacesOfDevices) questions.push_back(Children(place));
   return questions;
 }

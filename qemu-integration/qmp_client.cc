@@ -25,6 +25,10 @@ std::string Message(std::string_view command, const Json& arguments, uint64_t id
 
 }  // namespace
 
+QmpCommand HumanCommand(std::string_view command_line) {
+  return {"human-monitor-command", {{"command-line", std::string(command_line)}}};
+}
+
 QmpClient::QmpClient(std::string path, UnixSocket socket)
     : path_(std::move(path)), socket_(std::move(socket)), peer_pid_(socket_.PeerPid()) {}
 
@@ -85,8 +89,8 @@ Status QmpClient::Prepare(std::string_view command, const Json& arguments) {
 }
 
 Result<std::string> QmpClient::Human(std::string_view command_line) {
-  FAULTLINE_ASSIGN(const Json text,
-                   Execute("human-monitor-command", {{"command-line", std::string(command_line)}}));
+  const QmpCommand command = HumanCommand(command_line);
+  FAULTLINE_ASSIGN(const Json text, Execute(command.name, command.arguments));
   return StringOf(text);
 }
 

@@ -34,6 +34,9 @@ struct QmpCommand {
   Json arguments = Json::object();
 };
 
+/// A command of the human monitor; its answer is text.
+QmpCommand HumanCommand(std::string_view command_line);
+
 inline constexpr Nanos kQmpConnectTimeout = std::chrono::seconds(5);
 inline constexpr Nanos kQmpCommandTimeout = std::chrono::seconds(10);
 /// The longest message accepted. qom-list and query-qmp-schema stay far below.
@@ -64,7 +67,7 @@ class QmpClient {
   /// what will be urgent: QEMU reads a command byte by byte, with a poll and a recvmsg for each
   /// (monitor_can_read), 3 to 16 µs. One at a time; any other command takes it back first.
   Status Prepare(std::string_view command, const Json& arguments = Json::object());
-  /// A command of the human monitor, as text.
+  /// Runs a HumanCommand.
   Result<std::string> Human(std::string_view command_line);
 
   /// Duplicates `fd` into QEMU under `name` (getfd, SCM_RIGHTS); `fd` stays the caller's. QEMU's

@@ -1,7 +1,6 @@
 #include "tests/qemu/hand_over_fixture.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <stdexcept>
@@ -24,9 +23,7 @@ uint32_t Counter(const VmDescription& vm, size_t region) {
   EXPECT_TRUE(mappings) << mappings.error().message;
   for (const MappedFile& mapping : mappings.value_or(std::vector<MappedFile>())) {
     if (mapping.base != vm.regions[region].base) continue;
-    const std::string link =
-        fmt::format("/proc/{}/map_files/{:x}-{:x}", vm.pid, mapping.base.value(),
-                    (mapping.base + mapping.first_length).value());
+    const std::string link = MapFileLink(vm.pid, mapping);
     const int file = open(link.c_str(), O_RDONLY | O_CLOEXEC);
     EXPECT_EQ(pread(file, &value, sizeof value, kCounterAddress), ssize_t{sizeof value}) << link;
     close(file);
