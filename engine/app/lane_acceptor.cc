@@ -31,20 +31,22 @@ LaneAcceptor::LaneAcceptor(Listener listener, Callbacks callbacks)
 
 void LaneAcceptor::Stop() {
   stopping_.store(true, std::memory_order_release);
+  // Wakes poll(2) at once: what follows the last page is time in which the guest runs slower.
+  if (listener_) ::shutdown(listener_->fd(), SHUT_RDWR);
   if (thread_.joinable()) thread_.join();
   listener_.reset();  // who still dials learns at once that nobody answers
 }
 
 void LaneAcceptor::Run() {
-  while (!stopping_.load(std::memory_order_acquire)) {
-    AwaitNews();
+  while (AwaitNews()) {
     Accept();
     HearStrangers();
   }
   strangers_.clear();
 }
 
-void LaneAcceptor::AwaitNews() const {
+/// False: to stop.
+bool LaneAcceptor::AwaitNews() const {
   std::array<pollfd, kStrangersMax + 1> fds{};
   size_t count = 0;
   fds[count++] = {.fd = listener_->fd(), .events = POLLIN, .revents = 0};
@@ -53,6 +55,7 @@ void LaneAcceptor::AwaitNews() const {
   }
   constexpr auto kMillis = std::chrono::duration_cast<std::chrono::milliseconds>(kSlice).count();
   static_cast<void>(poll(fds.data(), count, static_cast<int>(kMillis)));
+  return !stopping_.load(std::memory_order_acquire);
 }
 
 void LaneAcceptor::Accept() {

@@ -47,7 +47,7 @@ class LaneAcceptor {
   };
 
   void Run();
-  void AwaitNews() const;
+  [[nodiscard]] bool AwaitNews() const;
   void Accept();
   void HearStrangers();
   void Welcome(Connection connection);
