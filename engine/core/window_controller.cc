@@ -83,7 +83,7 @@ Nanos WindowController::Queue() const {
   if (bandwidth_ == 0) return queue_;
   const Wide rarely = Wide{missing_.value() / kRarely} * kNanosPerSecond / bandwidth_;
   const auto most = static_cast<Nanos::rep>(std::min<Wide>(rarely, kQueueMost.count()));
-  return std::min(queue_, std::max(Nanos(most), kQueue));
+  return std::min(queue_, std::max(Nanos(most), kQueueLeast));
 }
 
 Nanos WindowController::Held() const {

@@ -14,8 +14,8 @@
 // Demand fetches have the last word on the queue. It grows while their own round trips show little
 // of it (then it stands where they do not pass: in our own sockets), or there are none to suffer,
 // and shrinks where they take kDelay longer than their base. A fault on a page that is in flight
-// already waits for the queue all the same: beyond kQueue it grows only as far as such pages are
-// few among those that are missing, so that hardly a fault meets one.
+// already waits for the queue all the same: so it is never longer than such pages are few among
+// those that are missing, and hardly a fault meets one. To the end that is less and less.
 //
 // Sources: BBR, draft-cardwell-iccrg-bbr-congestion-control (bandwidth and base round trip as two
 // filters, application-limited samples, leaving start-up after three rounds without 25 % of growth,
@@ -50,7 +50,7 @@ class WindowController {
   static constexpr Nanos kQueue{400'000};  ///< at first
   static constexpr Nanos kQueueMost{1'600'000};
   static constexpr Nanos kQueueLeast{50'000};
-  /// Of what is missing, one part in so many may wait in a queue longer than kQueue.
+  /// Of what is missing, one part in so many may wait in the queue, if it is not the shortest.
   static constexpr uint64_t kRarely = 256;
   static constexpr Nanos kDelay{150'000};
   static constexpr Nanos kBaseLife{10'000'000'000};
