@@ -24,6 +24,7 @@ class StagedLanding final : public LandingArea {
 
   [[nodiscard]] const Geometry& geometry() const override { return ram_.geometry(); }
   std::span<std::byte> MemoryOf(PageRun run) override;
+  [[nodiscard]] bool HasItsOwn(PageRun run) const override { return LandsInPlace(run); }
   bool Land(PageRun pages, std::span<const std::byte> bytes) override;
   [[nodiscard]] bool full() const override;
 

@@ -30,29 +30,31 @@ PageServer::PageServer(const RamWindow& ram, const PresenceMap& presence, PageRe
       reader_(reader),
       scratch_(LargestRun(ram.geometry()).value()) {}
 
-const ReplyPlan* PageServer::Plan(const wire::PageRequest& request) {
+bool PageServer::Plan(const wire::PageRequest& request, ReplyPlan& plan) {
   const PageRun run{PageIndex(request.first), PageCount(request.count)};
   const bool well_formed = wire::CodecOfRequest(request.kind).has_value() && request.id != 0;
-  if (!well_formed || !ram_.geometry().IsRequestable(run)) return nullptr;
+  if (!well_formed || !ram_.geometry().IsRequestable(run)) return false;
 
-  plan_.header = {.kind = static_cast<uint32_t>(wire::PageMessage::kReply),
-                  .count = request.count,
-                  .first = request.first,
-                  .id = request.id,
-                  .data_pages = 0,
-                  .turned_ns = 0};
-  plan_.segment_count = 0;
-  plan_.data_bytes = ByteCount(0);
+  plan.header = {.kind = static_cast<uint32_t>(wire::PageMessage::kReply),
+                 .count = request.count,
+                 .first = request.first,
+                 .id = request.id,
+                 .data_pages = 0,
+                 .turned_ns = 0,
+                 .headers_behind = 0};
+  plan.segment_count = 0;
+  plan.data_bytes = ByteCount(0);
+  plan.copied = false;
   const bool may_map =
       request.count > 1 || ram_.geometry().BytesOf(run).value() > kLonePageBytesMax;
   for (size_t bit = 0; bit < request.count; ++bit) {
-    if (!AddPage(run.first + PageCount(bit), bit, may_map)) return nullptr;
+    if (!AddPage(run.first + PageCount(bit), bit, may_map, plan)) return false;
   }
   pages_served_ += request.count;
-  return &plan_;
+  return true;
 }
 
-bool PageServer::AddPage(PageIndex page, size_t bit, bool may_map) {
+bool PageServer::AddPage(PageIndex page, size_t bit, bool may_map, ReplyPlan& plan) {
   const PageRun single{page, PageCount(1)};
   const size_t page_bytes = ram_.geometry().BytesOf(single).value();
   PageRun in_place;
@@ -61,28 +63,29 @@ bool PageServer::AddPage(PageIndex page, size_t bit, bool may_map) {
     in_place = single;
     bytes = ram_.BytesOf(single);
     const PageRun ahead{page + PageCount(kPrefetchPages), PageCount(1)};
-    const bool in_run = bit + kPrefetchPages < plan_.header.count;
+    const bool in_run = bit + kPrefetchPages < plan.header.count;
     if (in_run) __builtin_prefetch(ram_.BytesOf(ahead).data());
   } else {
     // Perhaps a hole: a load through the mapping would allocate it.
     const auto copy = std::span(scratch_).subspan(bit * page_bytes, page_bytes);
     if (!reader_.Read(single, copy)) return false;
     bytes = copy;
+    plan.copied = true;
   }
   if (IsAllZero(bytes)) return true;
-  plan_.header.data_pages |= uint64_t{1} << bit;
-  plan_.data_bytes += ByteCount(bytes.size());
-  if (plan_.segment_count > 0) {
-    std::span<const std::byte>& last = plan_.segments[plan_.segment_count - 1];
-    const bool same_kind = plan_.pages[plan_.segment_count - 1].empty() == in_place.empty();
+  plan.header.data_pages |= uint64_t{1} << bit;
+  plan.data_bytes += ByteCount(bytes.size());
+  if (plan.segment_count > 0) {
+    std::span<const std::byte>& last = plan.segments[plan.segment_count - 1];
+    const bool same_kind = plan.pages[plan.segment_count - 1].empty() == in_place.empty();
     if (same_kind && last.data() + last.size() == bytes.data()) {
       last = {last.data(), last.size() + bytes.size()};
-      plan_.pages[plan_.segment_count - 1].count += in_place.count;
+      plan.pages[plan.segment_count - 1].count += in_place.count;
       return true;
     }
   }
-  plan_.pages[plan_.segment_count] = in_place;
-  plan_.segments[plan_.segment_count++] = bytes;
+  plan.pages[plan.segment_count] = in_place;
+  plan.segments[plan.segment_count++] = bytes;
   return true;
 }
 

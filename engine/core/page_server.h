@@ -25,6 +25,7 @@ struct ReplyPlan {
   std::array<PageRun, kRunPagesMax> pages;
   size_t segment_count = 0;
   ByteCount data_bytes;
+  bool copied = false;  ///< some of it lies in the server's own memory
 };
 
 class PageServer {
@@ -32,9 +33,10 @@ class PageServer {
   /// All three outlive the server. Allocates its scratch (one run) here and nothing later.
   PageServer(const RamWindow& ram, const PresenceMap& presence, PageReader& reader);
 
-  /// The reply to `request`; valid until the next Plan. Nothing: the request is malformed or not
-  /// within the geometry, or guest RAM could not be read; the lane is to be closed.
-  const ReplyPlan* Plan(const wire::PageRequest& request);
+  /// Makes `plan` the reply to `request`. If it is copied, it is valid until the next Plan. False:
+  /// the request is malformed or not within the geometry, or guest RAM could not be read; the lane
+  /// is to be closed.
+  [[nodiscard]] bool Plan(const wire::PageRequest& request, ReplyPlan& plan);
 
   /// Where a segment of the plan can be sent from without copying; nothing if it cannot.
   [[nodiscard]] std::optional<FilePlace> PlaceOf(const ReplyPlan& plan, size_t segment) const {
@@ -45,13 +47,12 @@ class PageServer {
   [[nodiscard]] uint64_t pages_served() const { return pages_served_; }
 
  private:
-  bool AddPage(PageIndex page, size_t bit, bool may_map);
+  bool AddPage(PageIndex page, size_t bit, bool may_map, ReplyPlan& plan);
 
   const RamWindow& ram_;
   const PresenceMap& presence_;
   PageReader& reader_;
   std::vector<std::byte> scratch_;
-  ReplyPlan plan_;
   uint64_t pages_served_ = 0;
 };
 

@@ -9,10 +9,13 @@
 // Page lanes (urgent, bulk), afterwards, both directions at once:
 //
 //   source ◄─ PageRequest* ─ destination
-//   source ─ (PageReply, bytes of the pages whose bit is set, in page order)* ─► destination
+//   source ─ (PageReply+, bytes of the pages whose bit is set, in page order)* ─► destination
 //
 // in the order of the requests. The reply repeats the request; it never says where bytes go.
-// A request may ask for packed pages; its reply is (PageReply, Packing, packed bytes or pages).
+// Several replies may come together: first all their headers, then the bytes of each, so that
+// neither end makes a system call for every header.
+// A request may ask for packed pages; its reply comes alone: (PageReply, Packing, packed bytes or
+// pages).
 //
 // The control lane carries frames (FrameHeader, body). One migration, in order:
 //
@@ -52,7 +55,7 @@
 namespace faultline::wire {
 
 inline constexpr uint64_t kMagic = 0x314E4C544C554146;  ///< "FAULTLN1"
-inline constexpr uint16_t kWireVersion = 7;
+inline constexpr uint16_t kWireVersion = 8;
 
 /// Random, made by the source, the same on every connection of one migration.
 using MigrationId = std::array<uint8_t, 16>;
@@ -121,11 +124,15 @@ struct PageReply {
   uint32_t count;
   uint64_t first;
   uint64_t id;
-  uint64_t data_pages;  ///< bit i: the bytes of page first+i follow; clear: it is all zero
-  uint64_t turned_ns;   ///< request read → reply about to be sent, by the source's clock
+  uint64_t data_pages;      ///< bit i: the bytes of page first+i follow; clear: it is all zero
+  uint32_t turned_ns;       ///< request read → reply about to be sent, by the source's clock
+  uint32_t headers_behind;  ///< come before any bytes; one less in each, at most kTogetherMax - 1
 };
 static_assert(sizeof(PageReply) == 40 && std::is_trivially_copyable_v<PageReply>);
 static_assert(kRunPagesMax <= 64, "one bit per page in PageReply::data_pages");
+
+/// So many replies may come together.
+inline constexpr uint32_t kTogetherMax = 16;
 
 /// Follows the PageReply to a request for packed pages.
 struct Packing {

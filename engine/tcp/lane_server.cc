@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "engine/core/check.h"
 #include "engine/tcp/deadline.h"
@@ -111,15 +112,21 @@ bool LaneServer::ServeOnce() {
   if (!ReceiveRequests()) return false;
   const size_t whole = inbox_bytes_ / kRequestBytes;
   const Cork cork(socket_.get(), whole > 1 && !options_.stay_on_incoming_core);
-  for (size_t i = 0; i < whole; ++i) {
-    wire::PageRequest request;
-    std::memcpy(&request, inbox_.data() + i * kRequestBytes, kRequestBytes);
-    if (!Answer(request)) return false;
+  for (size_t next = 0; next < whole;) {
+    const size_t answered = Answer(next, whole);
+    if (answered == 0) return false;
+    next += answered;
   }
   const size_t used = whole * kRequestBytes;
   inbox_bytes_ -= used;
   std::memmove(inbox_.data(), inbox_.data() + used, inbox_bytes_);
   return true;
+}
+
+wire::PageRequest LaneServer::RequestAt(size_t index) const {
+  wire::PageRequest request;
+  std::memcpy(&request, inbox_.data() + index * kRequestBytes, kRequestBytes);
+  return request;
 }
 
 bool LaneServer::ReceiveRequests() {
@@ -138,26 +145,56 @@ bool LaneServer::ReceiveRequests() {
   return true;
 }
 
-bool LaneServer::Answer(const wire::PageRequest& request) {
-  const ReplyPlan* plan = server_->Plan(request);
-  const wire::Codec codec = wire::CodecOfRequest(request.kind).value_or(wire::Codec::kNone);
-  if (plan == nullptr || (codec != wire::Codec::kNone && packer_ == nullptr)) {
-    return EndWith(fmt::format(
-        "the destination asked for what cannot be served (pages {} + {}): the lane is closed",
-        request.first, request.count));
+/// Answers the requests from `first` on, as many as may leave together; returns how many. None:
+/// the lane has ended.
+size_t LaneServer::Answer(size_t first, size_t end) {
+  const size_t count = PlanTogether(first, end);
+  if (count == 0) return 0;
+  const auto codec = wire::CodecOfRequest(RequestAt(first).kind).value_or(wire::Codec::kNone);
+  const bool sent = codec == wire::Codec::kNone ? SendAnswers(std::span(plans_).first(count))
+                                                : SendPacked(plans_[0], codec);
+  if (!sent) {
+    EndWith(fmt::format("sending pages: {}", std::strerror(errno)));
+    return 0;
   }
-  if (!SendAnswer(*plan, codec))
-    return EndWith(fmt::format("sending pages: {}", std::strerror(errno)));
-  requests_.Add();
-  pages_.Add(request.count);
-  return true;
+  for (size_t i = 0; i < count; ++i) pages_.Add(plans_[i].header.count);
+  requests_.Add(count);
+  return count;
+}
+
+/// What is packed, or lies in the server's one buffer, leaves before another is planned.
+size_t LaneServer::PlanTogether(size_t first, size_t end) {
+  size_t count = 0;
+  while (first + count < end && count < plans_.size()) {
+    const wire::PageRequest request = RequestAt(first + count);
+    const bool packs = request.kind != static_cast<uint32_t>(wire::PageMessage::kRequest);
+    if (packs && count > 0) break;
+    ReplyPlan& plan = plans_[count];
+    if ((packs && packer_ == nullptr) || !server_->Plan(request, plan)) {
+      // What stands before it is still answered; then it is looked at again.
+      if (count == 0) Refuse(request);
+      break;
+    }
+    ++count;
+    if (packs || plan.copied) break;
+  }
+  return count;
+}
+
+void LaneServer::Refuse(const wire::PageRequest& request) {
+  EndWith(fmt::format(
+      "the destination asked for what cannot be served (pages {} + {}): the lane is closed",
+      request.first, request.count));
 }
 
 /// False: errno is set.
-bool LaneServer::SendAnswer(const ReplyPlan& plan, wire::Codec codec) {
-  if (codec != wire::Codec::kNone) return SendPacked(plan, codec);
-  const wire::PageReply header = Stamped(plan.header);
-  return SendAll(plan, std::as_bytes(std::span(&header, 1)));
+bool LaneServer::SendAnswers(std::span<const ReplyPlan> plans) {
+  std::array<wire::PageReply, wire::kTogetherMax> headers;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    headers[i] = Stamped(plans[i].header);
+    headers[i].headers_behind = static_cast<uint32_t>(plans.size() - 1 - i);
+  }
+  return SendAll(plans, std::as_bytes(std::span(headers).first(plans.size())));
 }
 
 /// False: errno is set.
@@ -171,37 +208,48 @@ bool LaneServer::SendPacked(const ReplyPlan& plan, wire::Codec codec) {
   std::array<std::byte, sizeof header + sizeof packing> head;
   std::memcpy(head.data(), &header, sizeof header);
   std::memcpy(head.data() + sizeof header, &packing, sizeof packing);
-  if (packed.empty()) return SendAll(plan, head);
-  std::array<iovec, 2> vectors{PieceOf(head), PieceOf(packed)};
-  return SendGathered(vectors, 0);
+  if (packed.empty()) return SendAll({&plan, 1}, head);
+  Gather(head);
+  Gather(packed);
+  return SendGathered(0);
 }
 
 /// With the time that it took so far to turn the request round.
 wire::PageReply LaneServer::Stamped(wire::PageReply header) const {
-  header.turned_ns = static_cast<uint64_t>((tcp::MonotonicNow() - requests_read_).count());
+  const auto turned = static_cast<uint64_t>((tcp::MonotonicNow() - requests_read_).count());
+  header.turned_ns = static_cast<uint32_t>(std::min<uint64_t>(turned, UINT32_MAX));
   return header;
 }
 
 /// Head and pages, long stretches of pages without copying them. False: errno is set.
-bool LaneServer::SendAll(const ReplyPlan& plan, std::span<const std::byte> head) {
-  std::array<iovec, kRunPagesMax + 1> vectors;
-  vectors[0] = PieceOf(head);
-  size_t gathered = 1;
-  for (size_t i = 0; i < plan.segment_count; ++i) {
-    const auto place = plan.segments[i].size() >= kSendFileMin ? server_->PlaceOf(plan, i)
-                                                               : std::optional<FilePlace>();
-    if (!place) {
-      vectors[gathered++] = PieceOf(plan.segments[i]);
-      continue;
+bool LaneServer::SendAll(std::span<const ReplyPlan> plans, std::span<const std::byte> head) {
+  Gather(head);
+  for (const ReplyPlan& plan : plans) {
+    for (size_t segment = 0; segment < plan.segment_count; ++segment) {
+      if (!SendSegment(plan, segment)) return false;
     }
-    if (!SendGathered(std::span(vectors).first(gathered), MSG_MORE)) return false;
-    if (!SendFromFile(*place, plan.segments[i].size())) return false;
-    gathered = 0;
   }
-  return SendGathered(std::span(vectors).first(gathered), 0);
+  return SendGathered(0);
 }
 
-bool LaneServer::SendGathered(std::span<iovec> rest, int flags) {
+/// False: errno is set.
+bool LaneServer::SendSegment(const ReplyPlan& plan, size_t segment) {
+  const std::span<const std::byte> bytes = plan.segments[segment];
+  std::optional<FilePlace> place;
+  if (bytes.size() >= kSendFileMin) place = server_->PlaceOf(plan, segment);
+  const bool full = gathered_ == pieces_.size();
+  if ((place || full) && !SendGathered(MSG_MORE)) return false;
+  if (place) return SendFromFile(*place, bytes.size());
+  Gather(bytes);
+  return true;
+}
+
+/// REQUIRES: there is room for a piece.
+void LaneServer::Gather(std::span<const std::byte> bytes) { pieces_[gathered_++] = PieceOf(bytes); }
+
+/// What is gathered. False: errno is set.
+bool LaneServer::SendGathered(int flags) {
+  std::span<iovec> rest = std::span(pieces_).first(std::exchange(gathered_, 0));
   while (!rest.empty()) {
     msghdr message{};
     message.msg_iov = rest.data();

@@ -2,8 +2,9 @@
 // header and pages straight from guest RAM: few pages with one gathered send, long stretches with
 // sendfile, which copies nothing. One thread per lane.
 //
-// Blocking calls, two or three per request, nothing to poll, and shutdown(2) from
-// another thread wakes both. The loop allocates, locks and logs nothing.
+// Blocking calls, one or two per request, nothing to poll, and shutdown(2) from another thread
+// wakes both. Requests that came together are answered together: their headers leave with one
+// call. The loop allocates, locks and logs nothing.
 //
 // A lane server ends (never the process) when the peer closes, falls silent, or sends something
 // that PageServer::Plan refuses; reason() then says why.
@@ -81,12 +82,17 @@ class LaneServer {
   void Run();
   bool ServeOnce();
   bool ReceiveRequests();
-  bool Answer(const wire::PageRequest& request);
-  bool SendAnswer(const ReplyPlan& plan, wire::Codec codec);
+  [[nodiscard]] wire::PageRequest RequestAt(size_t index) const;
+  size_t Answer(size_t first, size_t end);
+  size_t PlanTogether(size_t first, size_t end);
+  void Refuse(const wire::PageRequest& request);
+  bool SendAnswers(std::span<const ReplyPlan> plans);
   bool SendPacked(const ReplyPlan& plan, wire::Codec codec);
   [[nodiscard]] wire::PageReply Stamped(wire::PageReply header) const;
-  bool SendAll(const ReplyPlan& plan, std::span<const std::byte> head);
-  bool SendGathered(std::span<iovec> rest, int flags);
+  bool SendAll(std::span<const ReplyPlan> plans, std::span<const std::byte> head);
+  bool SendSegment(const ReplyPlan& plan, size_t segment);
+  void Gather(std::span<const std::byte> bytes);
+  bool SendGathered(int flags);
   bool SendFromFile(FilePlace place, size_t bytes);
   bool EndWith(std::string reason);
 
@@ -96,9 +102,12 @@ class LaneServer {
   std::unique_ptr<Packer> packer_;  ///< if options_.packs
   std::array<std::byte, kBatchMax * sizeof(wire::PageRequest)> inbox_{};
   size_t inbox_bytes_ = 0;
-  tcp::IncomingCore core_;           ///< if it stays
-  std::optional<KeepOff> keep_off_;  ///< else
-  Nanos requests_read_{};            ///< when the last of the inbox came
+  std::array<ReplyPlan, wire::kTogetherMax> plans_;  ///< of the answers that leave together
+  std::array<iovec, kRunPagesMax + 1> pieces_;       ///< that leave with one call …
+  size_t gathered_ = 0;                              ///< … and how many there are
+  tcp::IncomingCore core_;                           ///< if it stays
+  std::optional<KeepOff> keep_off_;                  ///< else
+  Nanos requests_read_{};                            ///< when the last of the inbox came
   Counter requests_;
   Counter received_bytes_;
   Counter sent_bytes_;

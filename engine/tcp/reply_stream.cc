@@ -17,12 +17,6 @@ uint64_t Stretch(uint64_t data_pages, uint64_t page, uint64_t count) {
   return std::min(same, count - page);
 }
 
-/// The peer's word: only ever shown, never relied on, but kept within what is a time.
-Nanos TurnedIn(const wire::PageReply& header) {
-  constexpr uint64_t kMost = 3'600'000'000'000;  // an hour
-  return Nanos(static_cast<int64_t>(std::min(header.turned_ns, kMost)));
-}
-
 bool IsData(uint64_t data_pages, uint64_t page) { return ((data_pages >> page) & 1) != 0; }
 
 }  // namespace
@@ -42,27 +36,50 @@ wire::PageRequest ReplyStream::Post(PageRun run) {
 
 std::span<iovec> ReplyStream::NextReceive() {
   FAULTLINE_CHECK(!broken_);
-  size_t used = InPayload() ? AddPayload(SlotOf(received_)) : 0;
-  const size_t have = InPayload() ? 0 : header_filled_;
-  const uint64_t whose = received_ + (InPayload() ? 1 : 0);
-  vectors_[used++] = {reinterpret_cast<std::byte*>(&header_) + have, HeaderBytes(whose) - have};
+  size_t used = 0;
+  uint64_t next = received_;
+  if (behind_ == 0) {
+    while (next < headed_ && MayOffer(next, used)) used = AddPayload(SlotOf(next++), used);
+  }
+  if (behind_ > 0 || next == headed_) used = AddHeaders(used);
   return {vectors_.data(), used};
 }
 
-/// The rest of the current reply's data pages, neighbours joined.
-size_t ReplyStream::AddPayload(const Slot& slot) {
+/// The current reply's bytes always; those of the next ones if nobody else's can lie there.
+bool ReplyStream::MayOffer(uint64_t number, size_t used) {
+  if (number == received_) return true;
+  Slot& slot = SlotOf(number);
+  const bool fits = used + kStretchesMax < kVectorsMax;
+  if (!fits || !area_->HasItsOwn(slot.run)) return false;
+  slot.memory = area_->MemoryOf(slot.run).data();
+  return true;
+}
+
+/// The rest of the next header, and whole those that are known to follow it.
+size_t ReplyStream::AddHeaders(size_t used) {
+  const auto start = [this](size_t index) {
+    return reinterpret_cast<std::byte*>(&headers_[index]);
+  };
+  vectors_[used++] = {start(at_) + header_filled_, HeaderBytes(headed_) - header_filled_};
+  for (uint32_t i = 1; i < behind_; ++i) {
+    vectors_[used++] = {start(at_ + i), sizeof(wire::PageReply)};
+  }
+  return used;
+}
+
+/// The rest of a reply's data pages, neighbours joined.
+size_t ReplyStream::AddPayload(const Slot& slot, size_t used) {
   if (packing_.bytes > 0) {
     const auto rest = unpacker_->packed().first(packing_.bytes).subspan(packed_filled_);
-    vectors_[0] = {rest.data(), rest.size()};
-    return 1;
+    vectors_[used++] = {rest.data(), rest.size()};
+    return used;
   }
-  size_t used = 0;
   const uint64_t count = slot.run.count.value();
   uint64_t filled = slot.page_filled;
   for (uint64_t page = slot.pages_complete; page < count;) {
     const uint64_t pages = Stretch(slot.data_pages, page, count);
     if (IsData(slot.data_pages, page)) {
-      vectors_[used++] = {memory_ + page * slot.page_bytes + filled,
+      vectors_[used++] = {slot.memory + page * slot.page_bytes + filled,
                           pages * slot.page_bytes - filled};
       filled = 0;
     }
@@ -93,7 +110,7 @@ size_t ReplyStream::TakePayload(size_t bytes) {
     SkipZeroPages(slot);
   }
   if (Land(slot, first, slot.pages_complete)) {
-    FinishIfComplete(slot);
+    FinishWhatIsComplete();
   } else {
     slot.pages_complete = first;
     broken_ = true;
@@ -110,7 +127,7 @@ size_t ReplyStream::TakePacked(size_t bytes) {
   broken_ = !Unpack(slot) || !Land(slot, 0, count);
   if (broken_) return taken;
   slot.pages_complete = count;
-  FinishIfComplete(slot);
+  FinishWhatIsComplete();
   return taken;
 }
 
@@ -119,7 +136,7 @@ bool ReplyStream::Unpack(const Slot& slot) {
   const uint64_t first = static_cast<uint64_t>(std::countr_zero(slot.data_pages));
   const uint64_t count = slot.run.count.value();
   const uint64_t bytes = DataBytes(slot.data_pages);
-  std::byte* const start = memory_ + first * slot.page_bytes;
+  std::byte* const start = slot.memory + first * slot.page_bytes;
   if (Stretch(slot.data_pages, first, count) * slot.page_bytes == bytes) {
     return unpacker_->Unpack(slot.codec, packing_.bytes, {start, bytes});
   }
@@ -129,7 +146,7 @@ bool ReplyStream::Unpack(const Slot& slot) {
   for (uint64_t page = first; page < count;) {
     const uint64_t pages = Stretch(slot.data_pages, page, count);
     const size_t length = IsData(slot.data_pages, page) ? pages * slot.page_bytes : 0;
-    std::memcpy(memory_ + page * slot.page_bytes, joined.data() + at, length);
+    std::memcpy(slot.memory + page * slot.page_bytes, joined.data() + at, length);
     at += length;
     page += pages;
   }
@@ -141,7 +158,7 @@ bool ReplyStream::Land(const Slot& slot, uint64_t first, uint64_t end) {
   for (uint64_t page = first; page < end;) {
     const uint64_t pages = Stretch(slot.data_pages, page, end);
     const PageRun run{slot.run.first + PageCount(page), PageCount(pages)};
-    const std::span<const std::byte> bytes{memory_ + page * slot.page_bytes,
+    const std::span<const std::byte> bytes{slot.memory + page * slot.page_bytes,
                                            pages * slot.page_bytes};
     if (IsData(slot.data_pages, page) && !area_->Land(run, bytes)) return false;
     page += pages;
@@ -150,53 +167,72 @@ bool ReplyStream::Land(const Slot& slot, uint64_t first, uint64_t end) {
 }
 
 size_t ReplyStream::TakeHeader(size_t bytes) {
-  const size_t taken = std::min(bytes, HeaderBytes(received_) - header_filled_);
+  const size_t whole = HeaderBytes(headed_);
+  const size_t taken = std::min(bytes, whole - header_filled_);
   header_filled_ += taken;
-  if (!InPayload()) return taken;
-  broken_ = !AcceptHeader() || !AcceptPacking();
-  if (broken_) return taken;
-  Slot& slot = SlotOf(received_);
-  slot.data_pages = header_.reply.data_pages;
-  slot.turned = TurnedIn(header_.reply);
-  packing_ = slot.codec == wire::Codec::kNone ? wire::Packing{} : header_.packing;
-  packed_filled_ = 0;
-  memory_ = area_->MemoryOf(slot.run).data();
-  if (packing_.bytes > 0) return taken;
-  SkipZeroPages(slot);
-  FinishIfComplete(slot);
+  if (header_filled_ < whole) return taken;
+  const Header& header = headers_[at_];
+  broken_ = !AcceptHeader(header.reply) || !AcceptPlace(header.reply) || !AcceptPacking(header);
+  if (!broken_) NoteHeader(header);
   return taken;
 }
 
 /// Every field must be what we asked for; a reply that nobody asked for is a lie too.
-bool ReplyStream::AcceptHeader() {
-  if (received_ == posted_) return false;
-  const PageRun& run = SlotOf(received_).run;
+bool ReplyStream::AcceptHeader(const wire::PageReply& reply) const {
+  if (headed_ == posted_) return false;
+  const PageRun& run = SlotOf(headed_).run;
   const uint64_t count = run.count.value();
-  const wire::PageReply& reply = header_.reply;
   const bool bits_within_run = count == 64 || (reply.data_pages >> count) == 0;
   return reply.kind == static_cast<uint32_t>(wire::PageMessage::kReply) &&
-         reply.id == received_ + 1 && reply.first == run.first.value() && reply.count == count &&
+         reply.id == headed_ + 1 && reply.first == run.first.value() && reply.count == count &&
          bits_within_run;
+}
+
+/// The first of those that come together says how many, each of the others one less. What was
+/// asked for packed comes alone.
+bool ReplyStream::AcceptPlace(const wire::PageReply& reply) const {
+  const uint32_t behind = reply.headers_behind;
+  const bool alone = at_ == 0 && behind == 0;
+  if (SlotOf(headed_).codec != wire::Codec::kNone) return alone;
+  return at_ == 0 ? behind < wire::kTogetherMax : behind + 1 == behind_;
 }
 
 /// REQUIRES: the rest of the header is acceptable. Packed bytes fit our buffer, because they are
 /// fewer than the pages, and a run that may be asked for packed is not longer than it.
-bool ReplyStream::AcceptPacking() const {
-  if (SlotOf(received_).codec == wire::Codec::kNone || header_.packing.bytes == 0) return true;
-  return header_.packing.bytes < DataBytes(header_.reply.data_pages);
+bool ReplyStream::AcceptPacking(const Header& header) const {
+  if (SlotOf(headed_).codec == wire::Codec::kNone || header.packing.bytes == 0) return true;
+  return header.packing.bytes < DataBytes(header.reply.data_pages);
+}
+
+void ReplyStream::NoteHeader(const Header& header) {
+  Slot& slot = SlotOf(headed_++);
+  slot.data_pages = header.reply.data_pages;
+  slot.turned = Nanos(header.reply.turned_ns);
+  packing_ = slot.codec == wire::Codec::kNone ? wire::Packing{} : header.packing;
+  packed_filled_ = 0;
+  header_filled_ = 0;
+  behind_ = header.reply.headers_behind;
+  at_ = behind_ > 0 ? at_ + 1 : 0;
+  if (behind_ == 0) FinishWhatIsComplete();
+}
+
+/// The current reply is over when no byte of it is missing; then the next one is the current one.
+void ReplyStream::FinishWhatIsComplete() {
+  while (received_ < headed_) {
+    Slot& slot = SlotOf(received_);
+    if (slot.memory == nullptr) slot.memory = area_->MemoryOf(slot.run).data();
+    if (packing_.bytes == 0) SkipZeroPages(slot);
+    if (slot.pages_complete < slot.run.count.value()) return;
+    TellPolicy(slot);
+    packing_ = {};
+    ++received_;
+  }
 }
 
 void ReplyStream::SkipZeroPages(Slot& slot) {
   const uint64_t count = slot.run.count.value();
   if (slot.pages_complete == count || IsData(slot.data_pages, slot.pages_complete)) return;
   slot.pages_complete += Stretch(slot.data_pages, slot.pages_complete, count);
-}
-
-void ReplyStream::FinishIfComplete(const Slot& slot) {
-  if (slot.pages_complete < slot.run.count.value()) return;
-  TellPolicy(slot);
-  ++received_;
-  header_filled_ = 0;
 }
 
 void ReplyStream::TellPolicy(const Slot& slot) {

@@ -1,12 +1,13 @@
 // The destination's side of the page protocol, without any input or output: what was asked for,
 // what the reply stream must therefore look like, and where its bytes land.
 //
-// The stream is  (PageReply, bytes of the pages whose bit is set)*  in the order of the requests;
+// The stream is  (PageReply+, bytes of the pages whose bit is set)*  in the order of the requests;
 // a run that was asked for packed has a Packing after its PageReply, and lands when it is whole.
 // Invariants:
 //   1. Where bytes land comes from our own table of posted runs. The peer's header is compared
 //      with the oldest outstanding request; only its page bits are used, and only within the run.
-//   2. NextReceive() never reaches beyond the rest of the current reply and one header.
+//   2. NextReceive() never reaches beyond the replies whose headers are in and one header, or the
+//      headers that are known to follow.
 //   3. A page is reported when all its bytes are in the guest's RAM file, exactly once, in stream
 //   order.
 //   4. Once broken, always broken: nothing more is received or reported.
@@ -66,13 +67,16 @@ class ReplyStream {
  private:
   static_assert((kOutstandingMax & (kOutstandingMax - 1)) == 0, "slots are found by a mask");
   static_assert(kRunPagesMax <= 64);
-  /// 64 page bits make at most 32 stretches of data, and one header follows.
-  static constexpr size_t kVectorsMax = kRunPagesMax / 2 + 1;
+  /// 64 page bits make at most 32 stretches of data. Those of a run are offered all or not at all;
+  /// one header follows.
+  static constexpr size_t kStretchesMax = kRunPagesMax / 2;
+  static constexpr size_t kVectorsMax = 2 * kStretchesMax + 1;
 
   /// One posted run. Until its header is in, data_pages is unknown and nothing is complete.
   struct Slot {
     PageRun run;
     wire::Codec codec = wire::Codec::kNone;  ///< as it was asked for
+    std::byte* memory = nullptr;             ///< where its first page goes, once that is known
     uint64_t page_bytes = 0;
     uint64_t data_pages = 0;
     Nanos turned{};               ///< the source's own share, as it says
@@ -95,32 +99,39 @@ class ReplyStream {
     const bool packs = number < posted_ && SlotOf(number).codec != wire::Codec::kNone;
     return packs ? sizeof(Header) : sizeof(wire::PageReply);
   }
-  [[nodiscard]] bool InPayload() const { return header_filled_ == HeaderBytes(received_); }
+  [[nodiscard]] bool InPayload() const { return behind_ == 0 && received_ < headed_; }
   [[nodiscard]] uint64_t DataBytes(uint64_t data_pages) const {
     return static_cast<uint64_t>(std::popcount(data_pages)) * SlotOf(received_).page_bytes;
   }
-  size_t AddPayload(const Slot& slot);
+  size_t AddHeaders(size_t used);
+  [[nodiscard]] bool MayOffer(uint64_t number, size_t used);
+  size_t AddPayload(const Slot& slot, size_t used);
   size_t TakePayload(size_t bytes);
   size_t TakePacked(size_t bytes);
   bool Unpack(const Slot& slot);
   size_t TakeHeader(size_t bytes);
-  bool AcceptHeader();
-  [[nodiscard]] bool AcceptPacking() const;
+  [[nodiscard]] bool AcceptHeader(const wire::PageReply& reply) const;
+  [[nodiscard]] bool AcceptPlace(const wire::PageReply& reply) const;
+  [[nodiscard]] bool AcceptPacking(const Header& header) const;
+  void NoteHeader(const Header& header);
+  void FinishWhatIsComplete();
   static void SkipZeroPages(Slot& slot);
-  void FinishIfComplete(const Slot& slot);
   void TellPolicy(const Slot& slot);
   bool Land(const Slot& slot, uint64_t first, uint64_t end);
 
   LandingArea* area_;
   Unpacker* unpacker_;
-  std::byte* memory_ = nullptr;  ///< where the current reply's first page goes
   std::array<Slot, kOutstandingMax> slots_{};
-  // Requests are numbered from 0; their id on the wire is one more. reaped_ ≤ received_ ≤ posted_.
+  // Requests are numbered from 0; their id on the wire is one more.
+  // reaped_ ≤ received_ ≤ headed_ ≤ posted_.
   uint64_t posted_ = 0;    ///< how many were posted
+  uint64_t headed_ = 0;    ///< how many headers are in
   uint64_t received_ = 0;  ///< how many replies are complete; the next is the current one
   uint64_t reaped_ = 0;    ///< how many have been reported whole
-  Header header_{};
-  size_t header_filled_ = 0;
+  uint32_t behind_ = 0;    ///< headers to come before any bytes
+  std::array<Header, wire::kTogetherMax> headers_{};  ///< of the replies that come together
+  size_t at_ = 0;                                     ///< which of them is the next …
+  size_t header_filled_ = 0;                          ///< … and how much of it is in
   wire::Packing packing_{};  ///< of the current reply; no bytes: its pages come as they are
   size_t packed_filled_ = 0;
   bool broken_ = false;

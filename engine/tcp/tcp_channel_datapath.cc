@@ -67,9 +67,11 @@ void TcpChannel::OnReceived(int result) {
   receiving_ = false;
   if (closing_ || IsRetry(result)) return;
   NoteReceived(result);
-  // After a header, the pages are usually in the socket already: the source sends both with one
-  // call. Taking them now saves a round through the reactor.
-  if (!broken_ && !replies_.HasArrivals()) ReceiveOnce();
+  // After a header, those that come with it and the pages are usually in the socket already.
+  // Taking them now saves a round through the reactor.
+  for (int i = 0; i < 2 && !broken_ && !replies_.HasArrivals(); ++i) {
+    if (!ReceiveOnce()) return;
+  }
 }
 
 }  // namespace faultline

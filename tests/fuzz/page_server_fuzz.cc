@@ -60,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   faultline::wire::PageRequest request{};
   if (size < sizeof(request)) return 0;
   std::memcpy(&request, data, sizeof(request));
-  const faultline::ReplyPlan* plan = faultline::Server().Plan(request);
-  if (plan != nullptr) faultline::CheckPlan(*plan);
+  static faultline::ReplyPlan plan;
+  if (faultline::Server().Plan(request, plan)) faultline::CheckPlan(plan);
   return 0;
 }

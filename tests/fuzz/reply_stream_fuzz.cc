@@ -80,11 +80,24 @@ class Program {
     requests_[posted_++ % requests_.size()] = replies_.Post({PageIndex(first), PageCount(count)});
   }
 
+  /// How many headers an honest source could say to follow: mostly none.
+  uint32_t HeadersBehind() {
+    if (behind_ > 0) return --behind_;
+    behind_ = Next() % 8 == 0 ? Next() % wire::kTogetherMax : 0;
+    return behind_;
+  }
+
   /// A header that is honest but for what the input flips.
   void FeedHeader() {
     const wire::PageRequest& request = requests_[answered_++ % requests_.size()];
-    const wire::PageReply reply{static_cast<uint32_t>(wire::PageMessage::kReply), request.count,
-                                request.first, request.id, Next(), 0};
+    const uint32_t headers_behind = HeadersBehind();
+    const wire::PageReply reply{static_cast<uint32_t>(wire::PageMessage::kReply),
+                                request.count,
+                                request.first,
+                                request.id,
+                                Next(),
+                                0,
+                                headers_behind};
     const wire::Packing packing{Next(), 1};
     std::array<std::byte, sizeof reply + sizeof packing> both;
     std::memcpy(both.data(), &reply, sizeof reply);
@@ -167,6 +180,7 @@ class Program {
   std::array<wire::PageRequest, 64> requests_{};
   size_t posted_ = 0;
   size_t answered_ = 0;
+  uint32_t behind_ = 0;
 };
 
 }  // namespace

@@ -86,8 +86,9 @@ bool SourceRam::Read(PageRun run, std::span<std::byte> out) {
 std::optional<std::vector<Word>> SourceRam::Answer(PageRun run, uint64_t id) {
   const wire::PageRequest request{static_cast<uint32_t>(wire::PageMessage::kRequest),
                                   static_cast<uint32_t>(run.count.value()), run.first.value(), id};
-  const ReplyPlan* plan = server_->Plan(request);
-  if (plan == nullptr || plan->header.id != id || plan->header.first != run.first.value()) {
+  ReplyPlan plan;
+  if (!server_->Plan(request, plan) || plan.header.id != id ||
+      plan.header.first != run.first.value()) {
     return std::nullopt;
   }
   const size_t page_bytes = geometry_.PageSizeOf(run.first).bytes();
@@ -95,23 +96,23 @@ std::optional<std::vector<Word>> SourceRam::Answer(PageRun run, uint64_t id) {
   size_t segment = 0;
   size_t offset = 0;
   for (uint64_t i = 0; i < run.count.value(); ++i) {
-    if ((plan->header.data_pages >> i & 1) == 0) {
+    if ((plan.header.data_pages >> i & 1) == 0) {
       words.push_back(0);
       continue;
     }
-    const std::byte* bytes = plan->segments[segment].data() + offset;
+    const std::byte* bytes = plan.segments[segment].data() + offset;
     Word first = 0;
     Word last = 0;
     std::memcpy(&first, bytes, sizeof(first));
     std::memcpy(&last, bytes + page_bytes - sizeof(last), sizeof(last));
     words.push_back(first | last);
     offset += page_bytes;
-    if (offset == plan->segments[segment].size()) {
+    if (offset == plan.segments[segment].size()) {
       ++segment;
       offset = 0;
     }
   }
-  return segment == plan->segment_count ? std::optional(std::move(words)) : std::nullopt;
+  return segment == plan.segment_count ? std::optional(std::move(words)) : std::nullopt;
 }
 
 }  // namespace faultline::simulation

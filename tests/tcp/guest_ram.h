@@ -59,6 +59,8 @@ class SourceGuest final : public PageReader {
   SourceGuest(const Geometry& geometry, uint64_t seed);
   [[nodiscard]] const GuestRam& ram() const { return ram_; }
   [[nodiscard]] std::unique_ptr<PageServer> MakeServer();
+  /// No page is perhaps a hole: none is copied.
+  void MarkAllPresent() { presence_.MarkPresent({PageIndex(0), ram_.geometry().page_count()}); }
 
  private:
   bool Read(PageRun run, std::span<std::byte> out) override;

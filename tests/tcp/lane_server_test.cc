@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <bit>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -121,6 +122,39 @@ TEST_P(LaneServerTest, MoreRequestsThanOneReceiveTakesAreAllAnswered) {
     ASSERT_EQ(reply.id, id);
     ReadBytes(client_.get(), reply.data_pages == 0 ? 0 : 4096);
   }
+}
+
+TEST_P(LaneServerTest, RequestsThatComeTogetherAreAnsweredTogether) {
+  const PageRun runs[] = {
+      {PageIndex(0), PageCount(64)}, {PageIndex(80), PageCount(2)}, {PageIndex(100), PageCount(3)}};
+  guest_.MarkAllPresent();
+  Bytes requests;
+  for (uint64_t id = 1; id <= 3; ++id) {
+    const Bytes request = BytesOf(HonestRequest(runs[id - 1], id));
+    requests.insert(requests.end(), request.begin(), request.end());
+  }
+  SendBytes(client_.get(), requests);
+  const Bytes bytes = ReadBytes(client_.get(), 3 * sizeof(wire::PageReply));
+  ASSERT_EQ(bytes.size(), 3 * sizeof(wire::PageReply));
+  size_t data = 0;
+  for (uint64_t id = 1; id <= 3; ++id) {
+    wire::PageReply reply;
+    std::memcpy(&reply, bytes.data() + (id - 1) * sizeof reply, sizeof reply);
+    EXPECT_EQ(reply.id, id);
+    EXPECT_EQ(reply.headers_behind, 3 - id);
+    data += static_cast<size_t>(std::popcount(reply.data_pages)) * 4096;
+  }
+  EXPECT_EQ(ReadBytes(client_.get(), data).size(), data);
+}
+
+TEST_P(LaneServerTest, ARefusedRequestBehindGoodOnesEndsTheLaneAfterTheirAnswers) {
+  wire::PageRequest lie = HonestRequest(kRun, 2);
+  lie.count = 0;
+  SendBytes(client_.get(), Joined({BytesOf(HonestRequest(kRun, 1)), BytesOf(lie)}));
+  const Bytes header = ReadBytes(client_.get(), sizeof(wire::PageReply));
+  ASSERT_EQ(header.size(), sizeof(wire::PageReply));
+  ASSERT_TRUE(WaitForEnd());
+  EXPECT_NE(server_->reason().find("cannot be served"), std::string::npos);
 }
 
 TEST_P(LaneServerTest, ThePeersEndEndsItWithAReason) {

@@ -130,6 +130,14 @@ TEST_P(PackedReply, AsManyPackedBytesAsPagesIsALie) {
   EXPECT_FALSE(replies_.HasArrivals());
 }
 
+TEST_P(PackedReply, APackedReplyThatDoesNotComeAloneIsALie) {
+  wire::PageReply header = HonestReply(kRun, 1);
+  header.headers_behind = 1;
+  replies_.Post(kRun);
+  Feed(Joined({BytesOf(header), BytesOf(wire::Packing{0, 0})}), SIZE_MAX);
+  EXPECT_TRUE(replies_.broken());
+}
+
 TEST_P(PackedReply, PackedBytesOfNoPageAreALie) {
   Feed(Reply(0, Bytes(1), 1), SIZE_MAX);
   EXPECT_TRUE(replies_.broken());

@@ -45,8 +45,13 @@ bool IsClosedByPeer(int fd) {
 
 wire::PageReply HonestReply(PageRun run, uint64_t id) {
   const uint64_t count = run.count.value();
-  return {static_cast<uint32_t>(wire::PageMessage::kReply), static_cast<uint32_t>(count),
-          run.first.value(), id, count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1, 0};
+  return {static_cast<uint32_t>(wire::PageMessage::kReply),
+          static_cast<uint32_t>(count),
+          run.first.value(),
+          id,
+          count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1,
+          0,
+          0};
 }
 
 wire::PageRequest HonestRequest(PageRun run, uint64_t id) {

@@ -64,6 +64,40 @@ class ReplyStreamTest : public testing::Test {
   ReplyStream replies_{ram_.landing()};
 };
 
+/// What a source sends for some requests: some replies come together, others alone.
+class Sender {
+ public:
+  explicit Sender(Random& random) : random_(random) {}
+
+  void Add(const Bytes& reply) {
+    heads_.push_back({reply.begin(), reply.begin() + sizeof(wire::PageReply)});
+    bodies_.push_back({reply.begin() + sizeof(wire::PageReply), reply.end()});
+    if (heads_.size() == wire::kTogetherMax || random_() % 3 == 0) Flush();
+  }
+  Bytes Take() {
+    Flush();
+    return std::exchange(stream_, {});
+  }
+
+ private:
+  void Flush() {
+    for (size_t i = 0; i < heads_.size(); ++i) {
+      const auto behind = static_cast<uint32_t>(heads_.size() - 1 - i);
+      std::memcpy(heads_[i].data() + offsetof(wire::PageReply, headers_behind), &behind,
+                  sizeof behind);
+      stream_.insert(stream_.end(), heads_[i].begin(), heads_[i].end());
+    }
+    for (const Bytes& body : bodies_) stream_.insert(stream_.end(), body.begin(), body.end());
+    heads_.clear();
+    bodies_.clear();
+  }
+
+  Random& random_;
+  std::vector<Bytes> heads_;
+  std::vector<Bytes> bodies_;
+  Bytes stream_;
+};
+
 TEST_F(ReplyStreamTest, RequestsAreNumberedFromOneAndRepeatTheRun) {
   const wire::PageRequest first = replies_.Post({PageIndex(5), PageCount(2)});
   const wire::PageRequest second = replies_.Post({PageIndex(9), PageCount(1)});
@@ -88,18 +122,65 @@ TEST_F(ReplyStreamTest, AReceiveNeverReachesBeyondTheReplyAndOneHeader) {
   EXPECT_EQ(landing[2].iov_len, sizeof(wire::PageReply));
 }
 
+/// `reply` with that many headers said to follow its own.
+Bytes Behind(Bytes reply, uint32_t headers) {
+  std::memcpy(reply.data() + offsetof(wire::PageReply, headers_behind), &headers, sizeof headers);
+  return reply;
+}
+
+TEST_F(ReplyStreamTest, RepliesThatComeTogetherAreReceivedTogether) {
+  const PageRun runs[] = {{PageIndex(2), PageCount(4)}, {PageIndex(40), PageCount(2)}};
+  for (const PageRun& run : runs) replies_.Post(run);
+  const Bytes first = Behind(Reply(runs[0], 1, 0), 1);
+  Feed(replies_, first, [] { return 99; });
+  ASSERT_EQ(replies_.NextReceive().size(), 1U) << "the header that follows, and no page";
+  EXPECT_EQ(replies_.NextReceive()[0].iov_len, sizeof(wire::PageReply));
+  EXPECT_FALSE(replies_.HasArrivals()) << "the other header is not in";
+
+  ReplyStream both(ram_.landing());
+  for (const PageRun& run : runs) both.Post(run);
+  for (const auto& [id, behind] : {std::pair<uint64_t, uint32_t>{1, 1}, {2, 0}}) {
+    const Bytes header = Behind(Reply(runs[id - 1], id, 0b11), behind);
+    Feed(both, std::span(header).first(sizeof(wire::PageReply)), [] { return 99; });
+  }
+  const std::span<iovec> landing = both.NextReceive();
+  ASSERT_EQ(landing.size(), 3U);
+  EXPECT_EQ(landing[0].iov_base, ram_.Page(PageIndex(2)).data());
+  EXPECT_EQ(landing[1].iov_base, ram_.Page(PageIndex(40)).data());
+  EXPECT_EQ(landing[1].iov_len, 2U * 4096);
+  EXPECT_EQ(landing[2].iov_len, sizeof(wire::PageReply));
+}
+
+TEST_F(ReplyStreamTest, AWrongNumberOfHeadersIsALie) {
+  const PageRun run{PageIndex(2), PageCount(1)};
+  const std::pair<uint32_t, uint32_t> lies[] = {
+      {wire::kTogetherMax, wire::kTogetherMax - 1}, {UINT32_MAX, 0}, {1, 1}, {2, 0}, {3, 3}};
+  for (const auto& [first, second] : lies) {
+    ReplyStream replies(ram_.landing());
+    for (int i = 0; i < 20; ++i) replies.Post(run);
+    Feed(replies, Joined({Behind(Reply(run, 1, 0), first), Behind(Reply(run, 2, 0), second)}),
+         [] { return 1000; });
+    EXPECT_TRUE(replies.broken()) << first << ", " << second;
+  }
+}
+
+TEST_F(ReplyStreamTest, MoreHeadersThanRequestsAreALie) {
+  const PageRun run{PageIndex(2), PageCount(1)};
+  replies_.Post(run);
+  Feed(replies_, Joined({Behind(Reply(run, 1, 0), 1), Reply(run, 2, 0)}), [] { return 1000; });
+  EXPECT_TRUE(replies_.broken());
+}
+
 TEST_F(ReplyStreamTest, WhatTheSourceSaysOfItsOwnShareComesWithThePageAndIsATime) {
   const PageRun run{PageIndex(0), PageCount(1)};
-  const std::pair<uint64_t, Nanos> cases[] = {{1'500, Nanos(1'500)},
-                                              {UINT64_MAX, std::chrono::hours(1)}};
-  for (const auto& [said, kept] : cases) {
+  for (const uint32_t said : {1'500U, UINT32_MAX}) {
     const wire::PageRequest request = replies_.Post(run);
     Bytes reply = Reply(run, request.id, 1);
     std::memcpy(reply.data() + offsetof(wire::PageReply, turned_ns), &said, sizeof said);
     Feed(replies_, reply, [] { return 1000; });
     const std::vector<Arrival> arrived = ReapAll(replies_);
     ASSERT_EQ(arrived.size(), 1U);
-    EXPECT_EQ(arrived[0].turned, kept);
+    EXPECT_EQ(arrived[0].turned, Nanos(said));
   }
 }
 
@@ -151,7 +232,7 @@ TEST_F(ReplyStreamTest, AnyCuttingOfTheStreamGivesTheSameResult) {
   Random random(Seed());
   uint64_t id = 0;
   for (int round = 0; round < 200; ++round) {
-    Bytes stream;
+    Sender sender(random);
     std::deque<PageRun> posted;
     std::vector<uint64_t> bits;
     for (uint64_t i = 0; i < 1 + random() % 20; ++i) {
@@ -159,12 +240,11 @@ TEST_F(ReplyStreamTest, AnyCuttingOfTheStreamGivesTheSameResult) {
       const PageRun run{PageIndex(first), PageCount(1 + random() % 50)};
       const uint64_t data_pages = random() & random() & ((uint64_t{1} << run.count.value()) - 1);
       replies_.Post(run);
-      const Bytes reply = Reply(run, ++id, data_pages);
-      stream.insert(stream.end(), reply.begin(), reply.end());
+      sender.Add(Reply(run, ++id, data_pages));
       posted.push_back(run);
       bits.push_back(data_pages);
     }
-    Feed(replies_, stream, [&] { return 1 + random() % (1 + random() % 20'000); });
+    Feed(replies_, sender.Take(), [&] { return 1 + random() % (1 + random() % 500'000); });
     ASSERT_FALSE(replies_.broken());
     // The pieces, put together, are exactly the runs posted, with the bits of their replies.
     std::deque<Arrival> arrivals;
@@ -215,13 +295,12 @@ TEST_F(ReplyStreamTest, StagedBytesAreInTheFileWhenTheirPageIsReported) {
   for (uint64_t id = 1; id <= 300; id += 2) {
     const PageRun first{PageIndex(random() % 200), PageCount(1 + random() % 50)};
     const PageRun second{PageIndex(random() % 200), PageCount(1 + random() % 50)};
-    Bytes stream;
+    Sender sender(random);
     for (const PageRun& run : {first, second}) {
       const uint64_t id_of_run = replies.Post(run).id;
-      const Bytes reply =
-          Reply(run, id_of_run, random() & ((uint64_t{1} << run.count.value()) - 1));
-      stream.insert(stream.end(), reply.begin(), reply.end());
+      sender.Add(Reply(run, id_of_run, random() & ((uint64_t{1} << run.count.value()) - 1)));
     }
+    const Bytes stream = sender.Take();
     ram_.FillWith(std::byte{0xA5});
     PageRun of = first;  // arrivals come in the order of the runs
     std::span<const std::byte> rest = stream;

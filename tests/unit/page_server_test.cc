@@ -29,7 +29,10 @@ class PageServerTest : public testing::Test, private PageReader {
     std::memset(memory_.data() + page * kPageBytes, byte, kPageBytes);
   }
   const ReplyPlan* Ask(uint64_t first, uint32_t count) {
-    return server_.Plan({static_cast<uint32_t>(wire::PageMessage::kRequest), count, first, 1});
+    return Ask({static_cast<uint32_t>(wire::PageMessage::kRequest), count, first, 1});
+  }
+  const ReplyPlan* Ask(const wire::PageRequest& request) {
+    return server_.Plan(request, plan_) ? &plan_ : nullptr;
   }
 
   const Geometry geometry_ =
@@ -46,6 +49,7 @@ class PageServerTest : public testing::Test, private PageReader {
   int file_byte_ = 0;
   bool file_is_readable_ = true;
   PageServer server_{window_, presence_, *this};
+  ReplyPlan plan_;
 };
 
 TEST_F(PageServerTest, DescribesDataAndZeroPages) {
@@ -115,16 +119,16 @@ TEST_F(PageServerTest, AFileThatCannotBeReadEndsTheLane) {
 
 TEST_F(PageServerTest, RefusesWhatIsNotARequest) {
   constexpr auto kKind = static_cast<uint32_t>(wire::PageMessage::kRequest);
-  EXPECT_EQ(server_.Plan({0, 1, 0, 1}), nullptr);
-  EXPECT_EQ(server_.Plan({static_cast<uint32_t>(wire::PageMessage::kReply), 1, 0, 1}), nullptr);
-  EXPECT_EQ(server_.Plan({kKind, 1, 0, 0}), nullptr) << "ids start at 1";
-  EXPECT_EQ(server_.Plan({kKind, 0, 0, 1}), nullptr);
-  EXPECT_EQ(server_.Plan({kKind, 65, 0, 1}), nullptr);
-  EXPECT_EQ(server_.Plan({kKind, 2, 119, 1}), nullptr) << "across two regions";
-  EXPECT_EQ(server_.Plan({kKind, 1, kPages, 1}), nullptr);
-  EXPECT_EQ(server_.Plan({kKind, 2, kPages - 1, 1}), nullptr);
-  EXPECT_EQ(server_.Plan({kKind, 1, std::numeric_limits<uint64_t>::max(), 1}), nullptr);
-  EXPECT_EQ(server_.Plan({kKind, ~uint32_t{0}, 1, 1}), nullptr);
+  EXPECT_EQ(Ask({0, 1, 0, 1}), nullptr);
+  EXPECT_EQ(Ask({static_cast<uint32_t>(wire::PageMessage::kReply), 1, 0, 1}), nullptr);
+  EXPECT_EQ(Ask({kKind, 1, 0, 0}), nullptr) << "ids start at 1";
+  EXPECT_EQ(Ask({kKind, 0, 0, 1}), nullptr);
+  EXPECT_EQ(Ask({kKind, 65, 0, 1}), nullptr);
+  EXPECT_EQ(Ask({kKind, 2, 119, 1}), nullptr) << "across two regions";
+  EXPECT_EQ(Ask({kKind, 1, kPages, 1}), nullptr);
+  EXPECT_EQ(Ask({kKind, 2, kPages - 1, 1}), nullptr);
+  EXPECT_EQ(Ask({kKind, 1, std::numeric_limits<uint64_t>::max(), 1}), nullptr);
+  EXPECT_EQ(Ask({kKind, ~uint32_t{0}, 1, 1}), nullptr);
   EXPECT_EQ(server_.pages_served(), 0u);
 }
 
