@@ -6,7 +6,7 @@ import time
 
 from . import metrics, noise, warm
 from .cpu import GuestCpu
-from .guest import Guest, start_sink
+from .guest import Guest, quiet_us, start_sink
 from .moves import MOVES
 from .network import Link, Loopback
 from .processes import Failure, Scope
@@ -85,7 +85,8 @@ def _measure(config, contender, scope, folder, run):
     run["beats"] = {"count": len(beats.records), "missing": beats.missing,
                     "violations": [text for _, text in beats.violations][:5]}
     stop_ns, resume_ns = source.qmp.last("STOP"), destination.qmp.last("RESUME")
-    run.update(metrics.of_beats(beats, moved, stop_ns, resume_ns, last_ns))
+    run.update(metrics.of_beats(beats, moved, stop_ns, resume_ns, last_ns,
+                                quiet_us(config.guest_mib) * 1000))
     run["invalid"] = _what_is_wrong(run, errors, source, destination, beats)
 
 
