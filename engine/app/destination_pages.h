@@ -55,7 +55,7 @@ struct PageLimits {
 class DestinationPages {
  public:
   static constexpr ByteCount kPopulatePiece{64 * 1024 * 1024};
-  static constexpr Nanos kFirstInstants = std::chrono::milliseconds(10);
+  static constexpr Nanos kFirstInstants = std::chrono::milliseconds(3);
   static constexpr Nanos kLoadingMost = std::chrono::milliseconds(50);
 
   /// Attaches to the VMM and starts the threads. `vm` and `unprivileged` are used here only.

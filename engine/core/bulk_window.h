@@ -30,6 +30,10 @@ class BulkWindow {
   [[nodiscard]] ByteCount Share() const {
     return ByteCount(window_bytes_.load(std::memory_order_relaxed) / streams_);
   }
+  /// So much of a share may stand empty until more is asked for.
+  [[nodiscard]] ByteCount Slack() const {
+    return ByteCount(slack_bytes_.load(std::memory_order_relaxed) / streams_);
+  }
   /// The longest run worth asking for: two of them fit the window, so that one is on its way while
   /// the other is asked for, be it by another stream, and a share has room to spare. A slow link
   /// gets short runs: whoever waits behind one waits less. Short ones at first, too: their round
@@ -108,6 +112,8 @@ class BulkWindow {
   void Publish() {
     const ByteCount window = fixed_.value() > 0 ? fixed_ : controller_.window();
     window_bytes_.store(window.value(), std::memory_order_relaxed);
+    const ByteCount slack = fixed_.value() > 0 ? ByteCount(0) : controller_.slack();
+    slack_bytes_.store(slack.value(), std::memory_order_relaxed);
     bandwidth_.store(controller_.bandwidth(), std::memory_order_relaxed);
   }
 
@@ -115,6 +121,7 @@ class BulkWindow {
   const ByteCount fixed_;
   CompressionPolicy compression_;
   std::atomic<uint64_t> window_bytes_{0};
+  std::atomic<uint64_t> slack_bytes_{0};
   std::atomic<uint64_t> bandwidth_{0};
   std::atomic<uint64_t> data_{0};
   std::atomic<uint64_t> zero_{0};

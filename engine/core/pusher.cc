@@ -39,7 +39,7 @@ StepResult Pusher::Step(Nanos timeout) {
 }
 
 void Pusher::FillWindow() {
-  if (lane_ == nullptr) return;
+  if (lane_ == nullptr || AwaitsSlack()) return;
   if (fill_ == Fill::kRoundOver) StartNextRound();
   for (int i = 0; i < kProposalsPerStep; ++i) {
     fill_ = PostNext();
@@ -92,9 +92,18 @@ PageRun Pusher::NextRun() const {
   return {candidate_.first, std::min(candidate_.count, most)};
 }
 
+ByteCount Pusher::Cap() const {
+  return limits_.window != nullptr ? limits_.window->Share() : limits_.window_bytes;
+}
+
 bool Pusher::FitsWindow(ByteCount bytes) const {
-  const ByteCount cap = limits_.window != nullptr ? limits_.window->Share() : limits_.window_bytes;
-  return in_flight_.value() == 0 || in_flight_ + bytes <= cap;
+  return in_flight_.value() == 0 || in_flight_ + bytes <= Cap();
+}
+
+// The window was full, and too little has arrived since to be worth a request.
+bool Pusher::AwaitsSlack() const {
+  if (fill_ != Fill::kFull || limits_.window == nullptr) return false;
+  return in_flight_.value() > 0 && in_flight_ + limits_.window->Slack() > Cap();
 }
 
 void Pusher::DropWhatIsNotAbsent() {

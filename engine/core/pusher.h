@@ -61,7 +61,9 @@ class Pusher {
   Fill PostNext();
   void Post(PageRun run, Nanos now);
   [[nodiscard]] PageRun NextRun() const;
+  [[nodiscard]] ByteCount Cap() const;
   [[nodiscard]] bool FitsWindow(ByteCount bytes) const;
+  [[nodiscard]] bool AwaitsSlack() const;
   void DropWhatIsNotAbsent();
   void StartNextRound();
   [[nodiscard]] Nanos PauseLeft(Nanos now) const;

@@ -92,11 +92,16 @@ Nanos WindowController::Held() const {
 
 Nanos WindowController::interval() const { return std::max(kIntervalMin, 2 * Held()); }
 
-ByteCount WindowController::Fitting() const {
-  const Wide bytes = Wide{bandwidth_} * static_cast<uint64_t>(Held().count()) / kNanosPerSecond;
-  const Wide least = kLeast.value();
-  const Wide most = kMost.value();
-  return ByteCount(static_cast<uint64_t>(std::clamp(bytes, least, most)));
+ByteCount WindowController::Fitting() const { return std::clamp(CarriedIn(Held()), kLeast, kMost); }
+
+ByteCount WindowController::slack() const {
+  return std::min(CarriedIn(Queue() / 2), ByteCount(window().value() / 2));
+}
+
+/// Of what the bandwidth carries in `time`, as much as the largest window may hold.
+ByteCount WindowController::CarriedIn(Nanos time) const {
+  const Wide bytes = Wide{bandwidth_} * static_cast<uint64_t>(time.count()) / kNanosPerSecond;
+  return ByteCount(static_cast<uint64_t>(std::min<Wide>(bytes, kMost.value())));
 }
 
 }  // namespace faultline

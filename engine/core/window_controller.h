@@ -14,8 +14,9 @@
 // Demand fetches have the last word on the queue. It grows while their own round trips show little
 // of it (then it stands where they do not pass: in our own sockets), or there are none to suffer,
 // and shrinks where they take kDelay longer than their base. A fault on a page that is in flight
-// already waits for the queue all the same: so it is never longer than such pages are few among
-// those that are missing, and hardly a fault meets one. To the end that is less and less.
+// already waits for the queue all the same: so it is only as long as such pages are few among
+// those that are missing, and hardly a fault meets one. To the end that is less and less, down to
+// kQueueLeast or a quarter of the base round trip.
 //
 // Sources: BBR, draft-cardwell-iccrg-bbr-congestion-control (bandwidth and base round trip as two
 // filters, application-limited samples, leaving start-up after three rounds without 25 % of growth,
@@ -47,7 +48,7 @@ class WindowController {
   static constexpr ByteCount kMost{uint64_t{32} * 1024 * 1024};
   static constexpr ByteCount kStart{uint64_t{256} * 1024};
   static constexpr Nanos kIntervalMin{5'000'000};
-  static constexpr Nanos kQueue{400'000};  ///< at first
+  static constexpr Nanos kQueueAtFirst{400'000};
   static constexpr Nanos kQueueMost{1'600'000};
   static constexpr Nanos kQueueLeast{50'000};
   /// Of what is missing, one part in so many may wait in the queue, if it is not the shortest.
@@ -60,6 +61,9 @@ class WindowController {
 
   /// Between kLeast and kMost.
   [[nodiscard]] ByteCount window() const { return draining_ ? kLeast : window_; }
+  /// So much of the window may stand empty until more is asked for, at most half of it: work then
+  /// comes in batches, and the link still has half of the queue to carry.
+  [[nodiscard]] ByteCount slack() const;
   /// How long the next sample should be, at least.
   [[nodiscard]] Nanos interval() const;
   /// Bytes per second; zero: not known yet.
@@ -76,6 +80,7 @@ class WindowController {
   [[nodiscard]] Nanos Queue() const;
   [[nodiscard]] Nanos Held() const;
   [[nodiscard]] ByteCount Fitting() const;
+  [[nodiscard]] ByteCount CarriedIn(Nanos time) const;
 
   ByteCount window_ = kStart;
   std::array<uint64_t, kRates> rates_{};
@@ -88,7 +93,7 @@ class WindowController {
   Nanos urgent_base_{0};  ///< zero: not known yet
   Nanos base_age_{0};
   bool draining_ = false;
-  Nanos queue_ = kQueue;
+  Nanos queue_ = kQueueAtFirst;
   ByteCount missing_{};
 };
 

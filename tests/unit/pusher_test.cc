@@ -185,6 +185,31 @@ TEST_F(PusherTest, WhatArrivesTellsTheWindowHowFastTheLinkIs) {
   EXPECT_LT(window.window(), ByteCount(512 * 1024));
 }
 
+TEST_F(PusherTest, AWindowOnceFullIsFilledInBatches) {
+  BulkWindow window(2);
+  for (int ms = 1; ms <= 1000; ++ms) {  // 1 GB/s
+    window.run_trips().Note(Nanos(100'000));
+    window.NoteArrived(ByteCount(1'000'000), ByteCount(0));
+    window.Update(ms * Nanos(1'000'000), ByteCount(uint64_t{64} << 30));
+  }
+  bench_.clock.now = Nanos(1'000'000'000);
+  const auto pusher = Start({.window = &window});
+  pusher->Step(kTimeout);
+  const std::vector<PageRun> first = lane_.posted;
+  ASSERT_EQ(first.size(), 3U) << "and a fourth does not fit";
+  ASSERT_GT(window.Slack(), ByteCount(kRunBytes));
+
+  lane_.arrivals.push_back({first[0]});
+  pusher->Step(kTimeout);
+  pusher->Step(kTimeout);
+  EXPECT_EQ(lane_.posted.size(), 3U) << "room for one, and not worth a request";
+  lane_.arrivals.push_back({first[1]});
+  pusher->Step(kTimeout);
+  lane_.room = 4;
+  pusher->Step(kTimeout);
+  EXPECT_EQ(lane_.posted.size(), 5U);
+}
+
 TEST_F(PusherTest, ARoundThatBroughtNothingIsFollowedByAWait) {
   bench_.ledger.ClaimPrefix(Pages(0, 640));
   bench_.ledger.ClaimPrefix(Pages(640, 1));  // all on other lanes

@@ -114,7 +114,7 @@ TEST(WindowControllerTest, WithLittleMissingAFaultIsLikelyToMeetAPageInFlightAnd
   WindowController controller;
   kFast.Start(controller);
   kFast.RunPassed(controller, 100);
-  ASSERT_GT(kFast.Queue(controller.window()), 2 * WindowController::kQueue);
+  ASSERT_GT(kFast.Queue(controller.window()), 2 * WindowController::kQueueAtFirst);
   Link nearly_done = kFast;
   nearly_done.missing = ByteCount(uint64_t{16} << 20);
   nearly_done.RunPassed(controller, 1);
@@ -145,6 +145,17 @@ TEST(WindowControllerTest, WithoutAnyDemandFetchTheQueueMayGrow) {
     unheard.OnInterval(sample);
   }
   EXPECT_GT(unheard.window().value(), 2 * controller.window().value());
+}
+
+TEST(WindowControllerTest, WithAllItsSlackEmptyTheWindowStillFillsTheLink) {
+  for (const Link& link : {kGigabit, kFast, kFar}) {
+    WindowController controller;
+    link.Start(controller);
+    EXPECT_LE(controller.slack().value(), controller.window().value() / 2);
+    link.Run(controller, seconds(1));
+    const ByteCount full = controller.window() - controller.slack();
+    EXPECT_GT(static_cast<double>(full.value()), link.Product());
+  }
 }
 
 TEST(WindowControllerTest, ItNeverGoesBelowOneRunNorAboveItsBound) {
