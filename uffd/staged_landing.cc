@@ -14,16 +14,19 @@ Result<std::unique_ptr<StagedLanding>> StagedLanding::Create(const GuestRam& ram
 bool StagedLanding::LandsInPlace(PageRun run) const { return ram_.AllocatesAhead(run); }
 
 std::span<std::byte> StagedLanding::MemoryOf(PageRun run) {
-  last_ = run;
   if (LandsInPlace(run)) return ram_.window().BytesOf(run);
   return {reinterpret_cast<std::byte*>(staging_.base().value()),
           ram_.geometry().BytesOf(run).value()};
 }
 
-// In place it is the receive that fails (EFAULT), and nobody says why.
+// In place it is the receive that fails (EFAULT), and nobody says why, or for which run.
 bool StagedLanding::full() const {
-  const ByteCount needed = ram_.geometry().BytesOf(last_);
-  return full_ || (LandsInPlace(last_) && !ram_.FileOf(last_).CheckRoom(needed).has_value());
+  bool full = full_;
+  for (size_t region = 0; region < ram_.region_count(); ++region) {
+    const RamFile& file = ram_.file(region);
+    full = full || (file.gives_huge_pages() && !file.CheckRoom(kRunBytesMax).has_value());
+  }
+  return full;
 }
 
 bool StagedLanding::Land(PageRun pages, std::span<const std::byte> bytes) {

@@ -24,7 +24,7 @@ class StagedLanding final : public LandingArea {
 
   [[nodiscard]] const Geometry& geometry() const override { return ram_.geometry(); }
   std::span<std::byte> MemoryOf(PageRun run) override;
-  [[nodiscard]] bool HasItsOwn(PageRun run) const override { return LandsInPlace(run); }
+  [[nodiscard]] bool HasOwnMemory(PageRun run) const override { return LandsInPlace(run); }
   bool Land(PageRun pages, std::span<const std::byte> bytes) override;
   [[nodiscard]] bool full() const override;
 
@@ -35,7 +35,6 @@ class StagedLanding final : public LandingArea {
 
   const GuestRam& ram_;
   AliasMapping staging_;
-  PageRun last_{PageIndex(0), PageCount(1)};  ///< what MemoryOf was asked for
   bool full_ = false;
 };
 

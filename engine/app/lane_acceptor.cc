@@ -64,7 +64,7 @@ void LaneAcceptor::Accept() {
     SetLowWaterMark(connection->socket.get(), sizeof(wire::Preamble));
     if (strangers_.size() == kStrangersMax) strangers_.erase(strangers_.begin());
     strangers_.push_back({std::move(*connection), MonotonicClock().Now() + kPreambleTimeout});
-  } else if (connection.error().kind != ErrorKind::kTimeout) {
+  } else if (connection.error().kind != ErrorKind::kTimeout && !stopping_.load()) {
     spdlog::warn("{}", connection.error().message);
     std::this_thread::sleep_for(kSlice);  // out of descriptors, say: not a busy loop
   }

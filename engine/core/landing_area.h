@@ -19,11 +19,11 @@ class LandingArea {
  public:
   virtual ~LandingArea() = default;
   [[nodiscard]] virtual const Geometry& geometry() const = 0;
-  /// Memory for all bytes of `run`. If it is not the run's own, valid until the next call for such
-  /// a run. REQUIRES: the run is requestable.
+  /// Memory for all bytes of `run`. If it is not the run's own, valid until the next call for a
+  /// run that has none of its own. REQUIRES: the run is requestable.
   virtual std::span<std::byte> MemoryOf(PageRun run) = 0;
-  /// No other run has that memory: bytes of this one may land while another is being received.
-  [[nodiscard]] virtual bool HasItsOwn(PageRun) const { return false; }
+  /// No other run has that memory: bytes of both can be received with one call.
+  [[nodiscard]] virtual bool HasOwnMemory(PageRun) const { return false; }
   /// The bytes of `pages`, a part of that run, are complete in `bytes`, a part of that memory:
   /// afterwards the file has them. False: it cannot take them (no memory left on the tmpfs).
   virtual bool Land(PageRun pages, std::span<const std::byte> bytes) = 0;
@@ -38,7 +38,7 @@ class AliasLanding final : public LandingArea {
   explicit AliasLanding(const RamWindow& alias) : alias_(alias) {}
   [[nodiscard]] const Geometry& geometry() const override { return alias_.geometry(); }
   std::span<std::byte> MemoryOf(PageRun run) override { return alias_.BytesOf(run); }
-  [[nodiscard]] bool HasItsOwn(PageRun) const override { return true; }
+  [[nodiscard]] bool HasOwnMemory(PageRun) const override { return true; }
   bool Land(PageRun, std::span<const std::byte>) override { return true; }
 
  private:

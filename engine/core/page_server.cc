@@ -70,9 +70,9 @@ bool PageServer::AddPage(PageIndex page, size_t bit, bool may_map, ReplyPlan& pl
     const auto copy = std::span(scratch_).subspan(bit * page_bytes, page_bytes);
     if (!reader_.Read(single, copy)) return false;
     bytes = copy;
-    plan.copied = true;
   }
   if (IsAllZero(bytes)) return true;
+  plan.copied = plan.copied || in_place.empty();
   plan.header.data_pages |= uint64_t{1} << bit;
   plan.data_bytes += ByteCount(bytes.size());
   if (plan.segment_count > 0) {

@@ -35,6 +35,11 @@ void HoldBackSigpipe() {
   pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
 }
 
+/// None also for what is no request.
+wire::Codec CodecOf(const wire::PageRequest& request) {
+  return wire::CodecOfRequest(request.kind).value_or(wire::Codec::kNone);
+}
+
 /// recv that looks for `spin` before it sleeps.
 ssize_t ReceiveSpinning(int fd, std::span<std::byte> into, Nanos spin) {
   if (spin > Nanos::zero()) {
@@ -113,7 +118,9 @@ bool LaneServer::ServeOnce() {
   const size_t whole = inbox_bytes_ / kRequestBytes;
   const Cork cork(socket_.get(), whole > 1 && !options_.stay_on_incoming_core);
   for (size_t next = 0; next < whole;) {
-    const size_t answered = Answer(next, whole);
+    const wire::PageRequest request = RequestAt(next);
+    const bool packs = CodecOf(request) != wire::Codec::kNone;
+    const size_t answered = packs ? AnswerPacked(request) : AnswerTogether(next, whole);
     if (answered == 0) return false;
     next += answered;
   }
@@ -147,12 +154,43 @@ bool LaneServer::ReceiveRequests() {
 
 /// Answers the requests from `first` on, as many as may leave together; returns how many. None:
 /// the lane has ended.
-size_t LaneServer::Answer(size_t first, size_t end) {
+size_t LaneServer::AnswerTogether(size_t first, size_t end) {
   const size_t count = PlanTogether(first, end);
-  if (count == 0) return 0;
-  const auto codec = wire::CodecOfRequest(RequestAt(first).kind).value_or(wire::Codec::kNone);
-  const bool sent = codec == wire::Codec::kNone ? SendAnswers(std::span(plans_).first(count))
-                                                : SendPacked(plans_[0], codec);
+  if (count == 0) return Refuse(RequestAt(first));
+  return NoteSent(SendAnswers(std::span(plans_).first(count)), count);
+}
+
+/// What lies in the server's one buffer leaves before another is planned. Who asks on an urgent
+/// lane waits for each page by itself.
+size_t LaneServer::PlanTogether(size_t first, size_t end) {
+  const size_t most = options_.stay_on_incoming_core ? 1 : plans_.size();
+  size_t count = 0;
+  while (count < std::min(most, end - first)) {
+    const wire::PageRequest request = RequestAt(first + count);
+    if (CodecOf(request) != wire::Codec::kNone) break;
+    if (!server_->Plan(request, plans_[count])) break;
+    if (plans_[count++].copied) break;
+  }
+  return count;
+}
+
+/// Returns 1; 0: the lane has ended.
+size_t LaneServer::AnswerPacked(const wire::PageRequest& request) {
+  ReplyPlan& plan = plans_[0];
+  if (packer_ == nullptr || !server_->Plan(request, plan)) return Refuse(request);
+  return NoteSent(SendPacked(plan, CodecOf(request)), 1);
+}
+
+/// Always 0.
+size_t LaneServer::Refuse(const wire::PageRequest& request) {
+  EndWith(fmt::format(
+      "the destination asked for what cannot be served (pages {} + {}): the lane is closed",
+      request.first, request.count));
+  return 0;
+}
+
+/// The answers to plans_, `count` of them, have left; if not, errno is set, and 0 returned.
+size_t LaneServer::NoteSent(bool sent, size_t count) {
   if (!sent) {
     EndWith(fmt::format("sending pages: {}", std::strerror(errno)));
     return 0;
@@ -160,31 +198,6 @@ size_t LaneServer::Answer(size_t first, size_t end) {
   for (size_t i = 0; i < count; ++i) pages_.Add(plans_[i].header.count);
   requests_.Add(count);
   return count;
-}
-
-/// What is packed, or lies in the server's one buffer, leaves before another is planned.
-size_t LaneServer::PlanTogether(size_t first, size_t end) {
-  size_t count = 0;
-  while (first + count < end && count < plans_.size()) {
-    const wire::PageRequest request = RequestAt(first + count);
-    const bool packs = request.kind != static_cast<uint32_t>(wire::PageMessage::kRequest);
-    if (packs && count > 0) break;
-    ReplyPlan& plan = plans_[count];
-    if ((packs && packer_ == nullptr) || !server_->Plan(request, plan)) {
-      // What stands before it is still answered; then it is looked at again.
-      if (count == 0) Refuse(request);
-      break;
-    }
-    ++count;
-    if (packs || plan.copied) break;
-  }
-  return count;
-}
-
-void LaneServer::Refuse(const wire::PageRequest& request) {
-  EndWith(fmt::format(
-      "the destination asked for what cannot be served (pages {} + {}): the lane is closed",
-      request.first, request.count));
 }
 
 /// False: errno is set.

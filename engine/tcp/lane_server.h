@@ -3,8 +3,8 @@
 // sendfile, which copies nothing. One thread per lane.
 //
 // Blocking calls, one or two per request, nothing to poll, and shutdown(2) from another thread
-// wakes both. Requests that came together are answered together: their headers leave with one
-// call. The loop allocates, locks and logs nothing.
+// wakes both. Requests that came together on a bulk lane are answered together: their headers
+// leave with one call. The loop allocates, locks and logs nothing.
 //
 // A lane server ends (never the process) when the peer closes, falls silent, or sends something
 // that PageServer::Plan refuses; reason() then says why.
@@ -83,9 +83,11 @@ class LaneServer {
   bool ServeOnce();
   bool ReceiveRequests();
   [[nodiscard]] wire::PageRequest RequestAt(size_t index) const;
-  size_t Answer(size_t first, size_t end);
+  size_t AnswerTogether(size_t first, size_t end);
   size_t PlanTogether(size_t first, size_t end);
-  void Refuse(const wire::PageRequest& request);
+  size_t AnswerPacked(const wire::PageRequest& request);
+  size_t Refuse(const wire::PageRequest& request);
+  size_t NoteSent(bool sent, size_t count);
   bool SendAnswers(std::span<const ReplyPlan> plans);
   bool SendPacked(const ReplyPlan& plan, wire::Codec codec);
   [[nodiscard]] wire::PageReply Stamped(wire::PageReply header) const;

@@ -46,13 +46,14 @@ std::span<iovec> ReplyStream::NextReceive() {
 }
 
 /// The current reply's bytes always; those of the next ones if nobody else's can lie there.
-bool ReplyStream::MayOffer(uint64_t number, size_t used) {
-  if (number == received_) return true;
-  Slot& slot = SlotOf(number);
+bool ReplyStream::MayOffer(uint64_t number, size_t used) const {
   const bool fits = used + kStretchesMax < kVectorsMax;
-  if (!fits || !area_->HasItsOwn(slot.run)) return false;
-  slot.memory = area_->MemoryOf(slot.run).data();
-  return true;
+  return number == received_ || (fits && area_->HasOwnMemory(SlotOf(number).run));
+}
+
+std::byte* ReplyStream::MemoryOf(Slot& slot) {
+  if (slot.memory == nullptr) slot.memory = area_->MemoryOf(slot.run).data();
+  return slot.memory;
 }
 
 /// The rest of the next header, and whole those that are known to follow it.
@@ -68,7 +69,7 @@ size_t ReplyStream::AddHeaders(size_t used) {
 }
 
 /// The rest of a reply's data pages, neighbours joined.
-size_t ReplyStream::AddPayload(const Slot& slot, size_t used) {
+size_t ReplyStream::AddPayload(Slot& slot, size_t used) {
   if (packing_.bytes > 0) {
     const auto rest = unpacker_->packed().first(packing_.bytes).subspan(packed_filled_);
     vectors_[used++] = {rest.data(), rest.size()};
@@ -79,7 +80,7 @@ size_t ReplyStream::AddPayload(const Slot& slot, size_t used) {
   for (uint64_t page = slot.pages_complete; page < count;) {
     const uint64_t pages = Stretch(slot.data_pages, page, count);
     if (IsData(slot.data_pages, page)) {
-      vectors_[used++] = {slot.memory + page * slot.page_bytes + filled,
+      vectors_[used++] = {MemoryOf(slot) + page * slot.page_bytes + filled,
                           pages * slot.page_bytes - filled};
       filled = 0;
     }
@@ -132,11 +133,11 @@ size_t ReplyStream::TakePacked(size_t bytes) {
 }
 
 /// Into their places. A block that unpacks to anything but the data pages is a lie.
-bool ReplyStream::Unpack(const Slot& slot) {
+bool ReplyStream::Unpack(Slot& slot) {
   const uint64_t first = static_cast<uint64_t>(std::countr_zero(slot.data_pages));
   const uint64_t count = slot.run.count.value();
-  const uint64_t bytes = DataBytes(slot.data_pages);
-  std::byte* const start = slot.memory + first * slot.page_bytes;
+  const uint64_t bytes = DataBytes(slot, slot.data_pages);
+  std::byte* const start = MemoryOf(slot) + first * slot.page_bytes;
   if (Stretch(slot.data_pages, first, count) * slot.page_bytes == bytes) {
     return unpacker_->Unpack(slot.codec, packing_.bytes, {start, bytes});
   }
@@ -146,7 +147,7 @@ bool ReplyStream::Unpack(const Slot& slot) {
   for (uint64_t page = first; page < count;) {
     const uint64_t pages = Stretch(slot.data_pages, page, count);
     const size_t length = IsData(slot.data_pages, page) ? pages * slot.page_bytes : 0;
-    std::memcpy(slot.memory + page * slot.page_bytes, joined.data() + at, length);
+    std::memcpy(MemoryOf(slot) + page * slot.page_bytes, joined.data() + at, length);
     at += length;
     page += pages;
   }
@@ -154,11 +155,11 @@ bool ReplyStream::Unpack(const Slot& slot) {
 }
 
 /// The data pages among those from `first` to `end` of the current reply go into the file.
-bool ReplyStream::Land(const Slot& slot, uint64_t first, uint64_t end) {
+bool ReplyStream::Land(Slot& slot, uint64_t first, uint64_t end) {
   for (uint64_t page = first; page < end;) {
     const uint64_t pages = Stretch(slot.data_pages, page, end);
     const PageRun run{slot.run.first + PageCount(page), PageCount(pages)};
-    const std::span<const std::byte> bytes{slot.memory + page * slot.page_bytes,
+    const std::span<const std::byte> bytes{MemoryOf(slot) + page * slot.page_bytes,
                                            pages * slot.page_bytes};
     if (IsData(slot.data_pages, page) && !area_->Land(run, bytes)) return false;
     page += pages;
@@ -200,8 +201,9 @@ bool ReplyStream::AcceptPlace(const wire::PageReply& reply) const {
 /// REQUIRES: the rest of the header is acceptable. Packed bytes fit our buffer, because they are
 /// fewer than the pages, and a run that may be asked for packed is not longer than it.
 bool ReplyStream::AcceptPacking(const Header& header) const {
-  if (SlotOf(headed_).codec == wire::Codec::kNone || header.packing.bytes == 0) return true;
-  return header.packing.bytes < DataBytes(header.reply.data_pages);
+  const Slot& slot = SlotOf(headed_);
+  if (slot.codec == wire::Codec::kNone || header.packing.bytes == 0) return true;
+  return header.packing.bytes < DataBytes(slot, header.reply.data_pages);
 }
 
 void ReplyStream::NoteHeader(const Header& header) {
@@ -220,7 +222,6 @@ void ReplyStream::NoteHeader(const Header& header) {
 void ReplyStream::FinishWhatIsComplete() {
   while (received_ < headed_) {
     Slot& slot = SlotOf(received_);
-    if (slot.memory == nullptr) slot.memory = area_->MemoryOf(slot.run).data();
     if (packing_.bytes == 0) SkipZeroPages(slot);
     if (slot.pages_complete < slot.run.count.value()) return;
     TellPolicy(slot);
@@ -237,7 +238,7 @@ void ReplyStream::SkipZeroPages(Slot& slot) {
 
 void ReplyStream::TellPolicy(const Slot& slot) {
   if (unpacker_ == nullptr) return;
-  const ByteCount pages(DataBytes(slot.data_pages));
+  const ByteCount pages(DataBytes(slot, slot.data_pages));
   const ByteCount sent = packing_.bytes > 0 ? ByteCount(packing_.bytes) : pages;
   unpacker_->policy().NoteRun(slot.codec, pages, sent, Nanos(packing_.took_ns));
 }

@@ -5,7 +5,7 @@
 // a run that was asked for packed has a Packing after its PageReply, and lands when it is whole.
 // Invariants:
 //   1. Where bytes land comes from our own table of posted runs. The peer's header is compared
-//      with the oldest outstanding request; only its page bits are used, and only within the run.
+//      with the oldest request without one; only its page bits are used, and only within the run.
 //   2. NextReceive() never reaches beyond the replies whose headers are in and one header, or the
 //      headers that are known to follow.
 //   3. A page is reported when all its bytes are in the guest's RAM file, exactly once, in stream
@@ -76,7 +76,7 @@ class ReplyStream {
   struct Slot {
     PageRun run;
     wire::Codec codec = wire::Codec::kNone;  ///< as it was asked for
-    std::byte* memory = nullptr;             ///< where its first page goes, once that is known
+    std::byte* memory = nullptr;             ///< where its first page goes: MemoryOf
     uint64_t page_bytes = 0;
     uint64_t data_pages = 0;
     Nanos turned{};               ///< the source's own share, as it says
@@ -100,15 +100,16 @@ class ReplyStream {
     return packs ? sizeof(Header) : sizeof(wire::PageReply);
   }
   [[nodiscard]] bool InPayload() const { return behind_ == 0 && received_ < headed_; }
-  [[nodiscard]] uint64_t DataBytes(uint64_t data_pages) const {
-    return static_cast<uint64_t>(std::popcount(data_pages)) * SlotOf(received_).page_bytes;
+  [[nodiscard]] static uint64_t DataBytes(const Slot& slot, uint64_t data_pages) {
+    return static_cast<uint64_t>(std::popcount(data_pages)) * slot.page_bytes;
   }
   size_t AddHeaders(size_t used);
-  [[nodiscard]] bool MayOffer(uint64_t number, size_t used);
-  size_t AddPayload(const Slot& slot, size_t used);
+  [[nodiscard]] bool MayOffer(uint64_t number, size_t used) const;
+  std::byte* MemoryOf(Slot& slot);
+  size_t AddPayload(Slot& slot, size_t used);
   size_t TakePayload(size_t bytes);
   size_t TakePacked(size_t bytes);
-  bool Unpack(const Slot& slot);
+  bool Unpack(Slot& slot);
   size_t TakeHeader(size_t bytes);
   [[nodiscard]] bool AcceptHeader(const wire::PageReply& reply) const;
   [[nodiscard]] bool AcceptPlace(const wire::PageReply& reply) const;
@@ -117,7 +118,7 @@ class ReplyStream {
   void FinishWhatIsComplete();
   static void SkipZeroPages(Slot& slot);
   void TellPolicy(const Slot& slot);
-  bool Land(const Slot& slot, uint64_t first, uint64_t end);
+  bool Land(Slot& slot, uint64_t first, uint64_t end);
 
   LandingArea* area_;
   Unpacker* unpacker_;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <array>
 #include <bit>
 #include <chrono>
 #include <cstring>
@@ -147,12 +148,38 @@ TEST_P(LaneServerTest, RequestsThatComeTogetherAreAnsweredTogether) {
   EXPECT_EQ(ReadBytes(client_.get(), data).size(), data);
 }
 
+TEST_P(LaneServerTest, OnAnUrgentLaneEachAnswerComesAlone) {
+  LaneServer::Options options;
+  options.stay_on_incoming_core = true;
+  NewServer(std::move(options));
+  guest_.MarkAllPresent();
+  SendBytes(client_.get(),
+            Joined({BytesOf(HonestRequest(kRun, 1)), BytesOf(HonestRequest(kRun, 2))}));
+  for (int i = 0; i < 2; ++i) {
+    wire::PageReply reply;
+    const Bytes bytes = ReadBytes(client_.get(), sizeof reply);
+    ASSERT_EQ(bytes.size(), sizeof reply);
+    std::memcpy(&reply, bytes.data(), sizeof reply);
+    EXPECT_EQ(reply.headers_behind, 0U);
+    ReadBytes(client_.get(), static_cast<size_t>(std::popcount(reply.data_pages)) * 4096);
+  }
+}
+
 TEST_P(LaneServerTest, ARefusedRequestBehindGoodOnesEndsTheLaneAfterTheirAnswers) {
-  wire::PageRequest lie = HonestRequest(kRun, 2);
+  guest_.MarkAllPresent();
+  wire::PageRequest lie = HonestRequest(kRun, 3);
   lie.count = 0;
-  SendBytes(client_.get(), Joined({BytesOf(HonestRequest(kRun, 1)), BytesOf(lie)}));
-  const Bytes header = ReadBytes(client_.get(), sizeof(wire::PageReply));
-  ASSERT_EQ(header.size(), sizeof(wire::PageReply));
+  SendBytes(client_.get(), Joined({BytesOf(HonestRequest(kRun, 1)), BytesOf(HonestRequest(kRun, 2)),
+                                   BytesOf(lie)}));
+  std::array<wire::PageReply, 2> replies;
+  const Bytes bytes = ReadBytes(client_.get(), sizeof replies);
+  ASSERT_EQ(bytes.size(), sizeof replies);
+  std::memcpy(&replies, bytes.data(), sizeof replies);
+  EXPECT_EQ(replies[0].headers_behind, 1U);
+  EXPECT_EQ(replies[1].headers_behind, 0U);
+  const auto pages = static_cast<size_t>(std::popcount(replies[0].data_pages));
+  EXPECT_EQ(ReadBytes(client_.get(), 2 * pages * 4096).size(), 2 * pages * 4096);
+  EXPECT_TRUE(IsClosedByPeer(client_.get()));
   ASSERT_TRUE(WaitForEnd());
   EXPECT_NE(server_->reason().find("cannot be served"), std::string::npos);
 }

@@ -4,65 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstring>
 #include <deque>
 #include <utility>
 
-#include "tests/tcp/guest_ram.h"
-#include "tests/tcp/raw_peer.h"
+#include "tests/tcp/reply_stream_rig.h"
 
 namespace faultline::test {
 namespace {
-
-/// Copies up to `limit` bytes of `stream` to where the next receive says; returns how many.
-size_t Receive(ReplyStream& replies, std::span<const std::byte> stream, size_t limit) {
-  size_t copied = 0;
-  for (const iovec& vector : replies.NextReceive()) {
-    const size_t bytes = std::min({vector.iov_len, stream.size() - copied, limit - copied});
-    std::memcpy(vector.iov_base, stream.data() + copied, bytes);
-    copied += bytes;
-    if (bytes < vector.iov_len) break;
-  }
-  replies.OnReceived(copied);
-  return copied;
-}
-
-/// Feeds all of `stream` in pieces of at most `limit()` bytes; stops when broken.
-template <class Limit>
-void Feed(ReplyStream& replies, std::span<const std::byte> stream, Limit limit) {
-  while (!stream.empty() && !replies.broken()) {
-    stream = stream.subspan(Receive(replies, stream, limit()));
-  }
-}
-
-std::vector<Arrival> ReapAll(ReplyStream& replies) {
-  std::vector<Arrival> all;
-  Arrival one;
-  while (replies.Reap({&one, 1}) == 1) all.push_back(one);
-  return all;
-}
-
-class ReplyStreamTest : public testing::Test {
- protected:
-  ReplyStreamTest() { ram_.FillWith(std::byte{0xA5}); }
-
-  /// A reply with the given data pages; page i of the run holds bytes of value i + 1.
-  static Bytes Reply(PageRun run, uint64_t id, uint64_t data_pages) {
-    wire::PageReply header = HonestReply(run, id);
-    header.data_pages = data_pages;
-    Bytes bytes = BytesOf(header);
-    for (uint64_t page = 0; page < run.count.value(); ++page) {
-      const size_t length = ((data_pages >> page) & 1) != 0 ? 4096 : 0;
-      bytes.insert(bytes.end(), length, static_cast<std::byte>(page + 1));
-    }
-    return bytes;
-  }
-
-  GuestRam ram_{SmallGeometry()};
-  ReplyStream replies_{ram_.landing()};
-};
 
 /// What a source sends for some requests: some replies come together, others alone.
 class Sender {
@@ -70,9 +20,10 @@ class Sender {
   explicit Sender(Random& random) : random_(random) {}
 
   void Add(const Bytes& reply) {
+    if (heads_.empty()) together_ = 1 + random_() % wire::kTogetherMax;
     heads_.push_back({reply.begin(), reply.begin() + sizeof(wire::PageReply)});
     bodies_.push_back({reply.begin() + sizeof(wire::PageReply), reply.end()});
-    if (heads_.size() == wire::kTogetherMax || random_() % 3 == 0) Flush();
+    if (heads_.size() == together_) Flush();
   }
   Bytes Take() {
     Flush();
@@ -93,6 +44,7 @@ class Sender {
   }
 
   Random& random_;
+  size_t together_ = 0;
   std::vector<Bytes> heads_;
   std::vector<Bytes> bodies_;
   Bytes stream_;
@@ -120,55 +72,6 @@ TEST_F(ReplyStreamTest, AReceiveNeverReachesBeyondTheReplyAndOneHeader) {
   EXPECT_EQ(landing[1].iov_base, ram_.Page(PageIndex(5)).data());
   EXPECT_EQ(landing[1].iov_len, 4096U);
   EXPECT_EQ(landing[2].iov_len, sizeof(wire::PageReply));
-}
-
-/// `reply` with that many headers said to follow its own.
-Bytes Behind(Bytes reply, uint32_t headers) {
-  std::memcpy(reply.data() + offsetof(wire::PageReply, headers_behind), &headers, sizeof headers);
-  return reply;
-}
-
-TEST_F(ReplyStreamTest, RepliesThatComeTogetherAreReceivedTogether) {
-  const PageRun runs[] = {{PageIndex(2), PageCount(4)}, {PageIndex(40), PageCount(2)}};
-  for (const PageRun& run : runs) replies_.Post(run);
-  const Bytes first = Behind(Reply(runs[0], 1, 0), 1);
-  Feed(replies_, first, [] { return 99; });
-  ASSERT_EQ(replies_.NextReceive().size(), 1U) << "the header that follows, and no page";
-  EXPECT_EQ(replies_.NextReceive()[0].iov_len, sizeof(wire::PageReply));
-  EXPECT_FALSE(replies_.HasArrivals()) << "the other header is not in";
-
-  ReplyStream both(ram_.landing());
-  for (const PageRun& run : runs) both.Post(run);
-  for (const auto& [id, behind] : {std::pair<uint64_t, uint32_t>{1, 1}, {2, 0}}) {
-    const Bytes header = Behind(Reply(runs[id - 1], id, 0b11), behind);
-    Feed(both, std::span(header).first(sizeof(wire::PageReply)), [] { return 99; });
-  }
-  const std::span<iovec> landing = both.NextReceive();
-  ASSERT_EQ(landing.size(), 3U);
-  EXPECT_EQ(landing[0].iov_base, ram_.Page(PageIndex(2)).data());
-  EXPECT_EQ(landing[1].iov_base, ram_.Page(PageIndex(40)).data());
-  EXPECT_EQ(landing[1].iov_len, 2U * 4096);
-  EXPECT_EQ(landing[2].iov_len, sizeof(wire::PageReply));
-}
-
-TEST_F(ReplyStreamTest, AWrongNumberOfHeadersIsALie) {
-  const PageRun run{PageIndex(2), PageCount(1)};
-  const std::pair<uint32_t, uint32_t> lies[] = {
-      {wire::kTogetherMax, wire::kTogetherMax - 1}, {UINT32_MAX, 0}, {1, 1}, {2, 0}, {3, 3}};
-  for (const auto& [first, second] : lies) {
-    ReplyStream replies(ram_.landing());
-    for (int i = 0; i < 20; ++i) replies.Post(run);
-    Feed(replies, Joined({Behind(Reply(run, 1, 0), first), Behind(Reply(run, 2, 0), second)}),
-         [] { return 1000; });
-    EXPECT_TRUE(replies.broken()) << first << ", " << second;
-  }
-}
-
-TEST_F(ReplyStreamTest, MoreHeadersThanRequestsAreALie) {
-  const PageRun run{PageIndex(2), PageCount(1)};
-  replies_.Post(run);
-  Feed(replies_, Joined({Behind(Reply(run, 1, 0), 1), Reply(run, 2, 0)}), [] { return 1000; });
-  EXPECT_TRUE(replies_.broken());
 }
 
 TEST_F(ReplyStreamTest, WhatTheSourceSaysOfItsOwnShareComesWithThePageAndIsATime) {

@@ -63,6 +63,11 @@ TEST_P(StagedLandingOnTmpfs, IsNotFullWhileThereIsRoom) {
   EXPECT_FALSE(area_->full());
 }
 
+TEST_P(StagedLandingOnTmpfs, RunsShareTheBuffer) {
+  EXPECT_FALSE(area_->HasOwnMemory(Pages(0, 1)));
+  EXPECT_EQ(area_->MemoryOf(Pages(0, 1)).data(), area_->MemoryOf(Pages(4, 1)).data());
+}
+
 class StagedLandingOnHugePages : public StagedLandingOn {};
 INSTANTIATE_TEST_SUITE_P(Each, StagedLandingOnHugePages,
                          ::testing::Values(BackingKind::kHugeTmpfs, BackingKind::kHugetlbfs),
@@ -71,6 +76,7 @@ INSTANTIATE_TEST_SUITE_P(Each, StagedLandingOnHugePages,
 TEST_P(StagedLandingOnHugePages, LandsInPlace) {
   const PageRun page = Pages(2, 1);
   EXPECT_EQ(area_->MemoryOf(page).data(), ram_->window().BytesOf(page).data());
+  EXPECT_TRUE(area_->HasOwnMemory(page));
   EXPECT_FALSE(area_->full());
 }
 
