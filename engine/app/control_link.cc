@@ -27,6 +27,11 @@ Status ControlLink::SendText(wire::FrameType type, std::string_view text) {
   return Send(type, std::as_bytes(std::span(cut.data(), cut.size())));
 }
 
+void ControlLink::AwaitLost(Nanos patience) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, patience, [this] { return stopping_ || !lane_; });
+}
+
 void ControlLink::Stop() {
   {
     const std::lock_guard lock(mutex_);
@@ -67,6 +72,7 @@ void ControlLink::Drop(const std::shared_ptr<ControlLane>& lane, const Error& er
     const std::lock_guard lock(mutex_);
     if (stopping_ || lane_ != lane) return;  // replaced already: nothing is lost
     lane_.reset();
+    changed_.notify_all();
   }
   on_lost_(error);
 }

@@ -34,6 +34,9 @@ class ControlLink {
   Status Send(wire::FrameType type, std::span<const std::byte> body = {},
               std::span<const std::byte> more = {});
   Status SendText(wire::FrameType type, std::string_view text);
+  /// Until the peer has hung up, `patience` at most. What it sends meanwhile is read: a connection
+  /// that is closed with bytes unread takes its own last words back (RFC 1122, 4.2.2.13).
+  void AwaitLost(Nanos patience);
   /// Ends the connection and joins the thread. May be called again.
   void Stop();
 

@@ -20,6 +20,7 @@ constexpr Nanos kSourceSilence = seconds(60);  ///< from Welcome to Prepared
 constexpr Nanos kLoadTimeout = seconds(120);   ///< from Prepared to devices loaded
 constexpr Nanos kGoPatience = minutes(10);     ///< how long a loaded guest waits for Go
 constexpr Nanos kFarewellPatience = seconds(10);
+constexpr Nanos kHangUpPatience = seconds(1);  ///< until the source has heard why it was refused
 constexpr Nanos kProgressPeriod = milliseconds(100);
 constexpr Nanos kPagesPollMin = milliseconds(1);
 constexpr Nanos kPagesPollMax = milliseconds(10);
@@ -319,6 +320,7 @@ ExitCode DestinationSession::GiveUp(const Error& error) {
   }
   spdlog::error("receive: {}{}", error.message,
                 fresh || ran ? "" : "; end this QEMU, it holds no guest that may run");
+  if (!loaded) link_->AwaitLost(kHangUpPatience);
   summary_ = MergeSummary({{"result", loaded ? "paused" : "failed"}},
                           pages_ ? pages_->Summary(numbers_) : SummaryJson::object());
   WriteSummaryFile();
