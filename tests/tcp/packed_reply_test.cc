@@ -5,9 +5,7 @@
 #include <cstring>
 
 #include "engine/tcp/packing.h"
-#include "engine/tcp/reply_stream.h"
-#include "tests/tcp/guest_ram.h"
-#include "tests/tcp/raw_peer.h"
+#include "tests/tcp/reply_stream_rig.h"
 
 namespace faultline::test {
 namespace {
@@ -53,17 +51,7 @@ class PackedReply : public testing::TestWithParam<Compression> {
 
   /// In pieces of at most `limit` bytes.
   void Feed(std::span<const std::byte> stream, size_t limit) {
-    while (!stream.empty() && !replies_.broken()) {
-      size_t copied = 0;
-      for (const iovec& vector : replies_.NextReceive()) {
-        const size_t bytes = std::min({vector.iov_len, stream.size() - copied, limit - copied});
-        std::memcpy(vector.iov_base, stream.data() + copied, bytes);
-        copied += bytes;
-        if (bytes < vector.iov_len) break;
-      }
-      replies_.OnReceived(copied);
-      stream = stream.subspan(copied);
-    }
+    test::Feed(replies_, stream, [limit] { return limit; });
   }
   /// Pages that are reported, and hold what they should.
   uint64_t RightPages() {

@@ -33,10 +33,8 @@ class Sender {
  private:
   void Flush() {
     for (size_t i = 0; i < heads_.size(); ++i) {
-      const auto behind = static_cast<uint32_t>(heads_.size() - 1 - i);
-      std::memcpy(heads_[i].data() + offsetof(wire::PageReply, headers_behind), &behind,
-                  sizeof behind);
-      stream_.insert(stream_.end(), heads_[i].begin(), heads_[i].end());
+      const Bytes head = Behind(heads_[i], static_cast<uint32_t>(heads_.size() - 1 - i));
+      stream_.insert(stream_.end(), head.begin(), head.end());
     }
     for (const Bytes& body : bodies_) stream_.insert(stream_.end(), body.begin(), body.end());
     heads_.clear();
