@@ -84,7 +84,7 @@ Status Serve(const Options& options, std::byte* memory) {
     FAULTLINE_ASSIGN(tcp::UniqueFd socket, DialLane(options, kind, lane == 0 ? 0 : lane - 1));
     LaneServer::Options how;
     how.fault_cores = &cores;
-    how.stay_on_incoming_core = kind == LaneKind::kUrgent;
+    how.urgent = kind == LaneKind::kUrgent;
     how.packs = kind == LaneKind::kBulk;
     servers.push_back(std::make_unique<LaneServer>(
         std::move(socket), std::make_unique<PageServer>(ram, presence, reader), how));

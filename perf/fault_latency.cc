@@ -85,6 +85,7 @@ MoveResult Move(const Options& options, const SourceRam& ram, uint32_t streams, 
             : options.io == "epoll" ? IoPreference::kEpoll
                                     : IoPreference::kBest;
   WarmMemory(ByteCount(plan.guest.bytes));
+  ram.Warm();
   MoveResult result = MoveNativeGuest(ram, plan);
   FAULTLINE_CHECK(result.wrong == 0);
   return result;

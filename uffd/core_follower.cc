@@ -25,8 +25,11 @@ int CoreInStat(std::string_view stat) {
 }
 
 void CoreFollower::NoteFault(int32_t thread) {
-  if (thread == 0) return;
-  if (!Leads(thread)) return GoAnywhere();
+  if (thread != 0) leads_ = Leads(thread);
+}
+
+void CoreFollower::Follow() {
+  if (!leads_) return GoAnywhere();
   const Nanos now = std::chrono::steady_clock::now().time_since_epoch();
   if (now < next_look_) return;
   next_look_ = now + kLookEvery;

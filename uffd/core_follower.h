@@ -24,7 +24,8 @@
 
 namespace faultline {
 
-/// One thread: the one that follows. Allocates nothing after the construction.
+/// One thread: the one that follows. Allocates nothing after the construction. A Follow() after
+/// each few NoteFault().
 class CoreFollower {
  public:
   /// Of faults of process `pid`. Looks up cores at most this often: it costs some 6 µs.
@@ -38,6 +39,8 @@ class CoreFollower {
 
   /// `thread` (0: unknown) has faulted.
   void NoteFault(int32_t thread);
+  /// Moves, if those who faulted have. Better not while one of them waits for us.
+  void Follow();
   /// Where the calling thread is kept; -1: anywhere.
   [[nodiscard]] int core() const { return core_; }
 
@@ -58,6 +61,7 @@ class CoreFollower {
   const size_t slot_;
   int32_t leader_ = 0;
   int score_ = 0;
+  bool leads_ = false;  ///< the thread that faulted last
   Nanos next_look_{};
   int32_t stat_of_ = 0;  ///< whose stat file is open
   UniqueFd stat_;

@@ -49,6 +49,10 @@ FaultBatch UffdFaultSource::Read() {
           .gone = false};
 }
 
+void UffdFaultSource::NoteAnswered() {
+  if (follower_ != nullptr) follower_->Follow();
+}
+
 void UffdFaultSource::Take(const uffd_msg& message) {
   switch (message.event) {
     case UFFD_EVENT_PAGEFAULT:

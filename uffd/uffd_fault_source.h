@@ -48,6 +48,7 @@ class UffdFaultSource final : public FaultSource {
                   CoreFollower* follower = nullptr);
 
   FaultBatch Read() override;
+  void NoteAnswered() override;
   [[nodiscard]] int WaitFd() const override { return uffd_.fd(); }
 
   [[nodiscard]] const Counters& counters() const { return counters_; }

@@ -39,7 +39,7 @@ Status LaneKeeper::Open() {
   LaneServer::Options options;
   options.fault_cores = &cores_;
   options.slot = lane_.stream;
-  options.stay_on_incoming_core = lane_.lane == LaneKind::kUrgent;
+  options.urgent = lane_.lane == LaneKind::kUrgent;
   options.packs = lane_.lane == LaneKind::kBulk;
   options.on_start = [kind = lane_.lane] {
     if (kind == LaneKind::kUrgent) RunPromptly();

@@ -1,6 +1,8 @@
 // The cores on which demand fetches are served just now, one slot for each thread that serves them.
 // They say where they are; whoever moves pages that nobody waits for keeps off (engine/tcp/
-// keep_off.h): what runs on such a core, a guest's thread waits for.
+// keep_off.h): what runs on such a core, a guest's thread waits for. The other way round, those
+// say when they are at work, so that nobody burns a processor that they need (engine/tcp/
+// request_wait.h).
 #pragma once
 
 #include <array>
@@ -9,6 +11,7 @@
 #include <cstdint>
 
 #include "engine/core/shard_map.h"
+#include "engine/core/units.h"
 
 namespace faultline {
 
@@ -16,6 +19,8 @@ namespace faultline {
 class FaultCores {
  public:
   static constexpr int kAnywhere = -1;
+  /// So long after the last of it, bulk is not at work any more.
+  static constexpr Nanos kBulkPause = std::chrono::milliseconds(2);
 
   FaultCores() {
     for (std::atomic<int>& core : cores_) core.store(kAnywhere, std::memory_order_relaxed);
@@ -33,12 +38,18 @@ class FaultCores {
     }
     return false;
   }
+  /// Bulk has been moved just now.
+  void NoteBulk(Nanos now) { bulk_at_.store(now.count(), std::memory_order_relaxed); }
+  [[nodiscard]] bool BulkAtWork(Nanos now) const {
+    return now - Nanos(bulk_at_.load(std::memory_order_relaxed)) < kBulkPause;
+  }
   /// Another one than before: something may have changed. 0: nobody has said anything yet.
   [[nodiscard]] uint64_t version() const { return version_.load(std::memory_order_acquire); }
 
  private:
   std::array<std::atomic<int>, kShardsMax> cores_;
   std::atomic<uint64_t> version_{0};
+  std::atomic<int64_t> bulk_at_{0};
 };
 
 }  // namespace faultline

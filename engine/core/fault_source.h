@@ -29,6 +29,8 @@ class FaultSource {
   virtual ~FaultSource() = default;
   /// Never blocks, never allocates. A REMOVE is read before any later fault in its range.
   virtual FaultBatch Read() = 0;
+  /// The faults of the last Read() have been seen to: what nobody waits for may be done.
+  virtual void NoteAnswered() {}
   /// Readable when Read() has something.
   [[nodiscard]] virtual int WaitFd() const = 0;
 };

@@ -41,7 +41,8 @@ bool PageServer::Plan(const wire::PageRequest& request, ReplyPlan& plan) {
                  .id = request.id,
                  .data_pages = 0,
                  .turned_ns = 0,
-                 .headers_behind = 0};
+                 .headers_behind = 0,
+                 .looks = 0};
   plan.segment_count = 0;
   plan.data_bytes = ByteCount(0);
   plan.copied = false;

@@ -55,7 +55,7 @@
 namespace faultline::wire {
 
 inline constexpr uint64_t kMagic = 0x314E4C544C554146;  ///< "FAULTLN1"
-inline constexpr uint16_t kWireVersion = 8;
+inline constexpr uint16_t kWireVersion = 9;
 
 /// Random, made by the source, the same on every connection of one migration.
 using MigrationId = std::array<uint8_t, 16>;
@@ -126,7 +126,8 @@ struct PageReply {
   uint64_t id;
   uint64_t data_pages;      ///< bit i: the bytes of page first+i follow; clear: it is all zero
   uint32_t turned_ns;       ///< request read → reply about to be sent, by the source's clock
-  uint32_t headers_behind;  ///< come before any bytes; one less in each, at most kTogetherMax - 1
+  uint16_t headers_behind;  ///< come before any bytes; one less in each, at most kTogetherMax - 1
+  uint16_t looks;           ///< 1: the source looks for the next request instead of sleeping; 0
 };
 static_assert(sizeof(PageReply) == 40 && std::is_trivially_copyable_v<PageReply>);
 static_assert(kRunPagesMax <= 64, "one bit per page in PageReply::data_pages");

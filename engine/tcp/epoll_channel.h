@@ -26,6 +26,8 @@ class EpollChannel final : public StreamChannel, private EpollReactor::Lane {
   void Flush(Nanos now) override;
   void OnReady(uint32_t events) override;
   [[nodiscard]] bool HasNews() const override { return StreamChannel::HasNews(); }
+  [[nodiscard]] bool LooksForReply() override { return StreamChannel::LooksForReply(); }
+  void NoteLooked(bool came) override { StreamChannel::NoteLooked(came); }
 
   void ReceiveWhatIsThere();
 

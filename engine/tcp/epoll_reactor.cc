@@ -52,14 +52,28 @@ Result<std::unique_ptr<EpollReactor>> EpollReactor::Create() {
 ReadySet EpollReactor::Wait(Nanos timeout) {
   Nanos now = tcp::MonotonicNow();
   const Nanos deadline = now + timeout;
+  bool may_look = timeout > Nanos::zero();
   do {
     FlushLanes(now);
+    if (may_look) LookForReply(now);
+    may_look = false;
     CollectNews();
     WaitOnce(ready_.empty() ? std::min(deadline - now, kSilenceCheckPeriod) : Nanos::zero());
     CollectNews();
     now = tcp::MonotonicNow();
   } while (ready_.empty() && now < deadline);
   return std::exchange(ready_, ReadySet());
+}
+
+/// What else comes meanwhile waits for as long as that takes.
+void EpollReactor::LookForReply(Nanos now) {
+  const auto lane = std::find_if(lanes_.begin(), lanes_.end(), [](Lane* candidate) {
+    return candidate != nullptr && candidate->LooksForReply();
+  });
+  if (lane == lanes_.end()) return;
+  const Nanos until = now + kReplyLookFor;
+  while (!(*lane)->HasNews() && tcp::MonotonicNow() < until) (*lane)->OnReady(EPOLLIN);
+  (*lane)->NoteLooked((*lane)->HasNews());
 }
 
 void EpollReactor::FlushLanes(Nanos now) {

@@ -19,6 +19,9 @@ class EpollReactor final : public TcpReactor {
     virtual void Flush(Nanos now) = 0;
     virtual void OnReady(uint32_t events) = 0;
     [[nodiscard]] virtual bool HasNews() const = 0;
+    /// StreamChannel's.
+    [[nodiscard]] virtual bool LooksForReply() = 0;
+    virtual void NoteLooked(bool came) = 0;
 
    protected:
     ~Lane() = default;
@@ -42,6 +45,7 @@ class EpollReactor final : public TcpReactor {
   static constexpr size_t kTokensMax = 64;
 
   explicit EpollReactor(tcp::UniqueFd epoll) : epoll_(std::move(epoll)) { watches_.fill(-1); }
+  void LookForReply(Nanos now);
   void FlushLanes(Nanos now);
   void WaitOnce(Nanos timeout);
   void CollectNews();

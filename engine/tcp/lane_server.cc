@@ -40,18 +40,6 @@ wire::Codec CodecOf(const wire::PageRequest& request) {
   return wire::CodecOfRequest(request.kind).value_or(wire::Codec::kNone);
 }
 
-/// recv that looks for `spin` before it sleeps.
-ssize_t ReceiveSpinning(int fd, std::span<std::byte> into, Nanos spin) {
-  if (spin > Nanos::zero()) {
-    const Nanos until = tcp::MonotonicNow() + spin;
-    do {
-      const ssize_t got = ::recv(fd, into.data(), into.size(), MSG_DONTWAIT);
-      if (got >= 0 || errno != EAGAIN) return got;
-    } while (tcp::MonotonicNow() < until);
-  }
-  return ::recv(fd, into.data(), into.size(), 0);
-}
-
 /// While it lives, packets leave as long as they may be: the end of one answer and the beginning of
 /// the next share one. tcp(7), TCP_CORK.
 class Cork {
@@ -76,9 +64,9 @@ LaneServer::LaneServer(tcp::UniqueFd socket, std::unique_ptr<PageServer> server,
     : socket_(std::move(socket)),
       server_(std::move(server)),
       options_(std::move(options)),
-      core_(options_.fault_cores, options_.slot) {
+      wait_(options_.fault_cores, options_.slot) {
   FAULTLINE_CHECK(socket_.valid() && server_ != nullptr);
-  if (options_.fault_cores != nullptr && !options_.stay_on_incoming_core) {
+  if (options_.fault_cores != nullptr && !options_.urgent) {
     keep_off_.emplace(*options_.fault_cores);
   }
   if (options_.packs) packer_ = std::make_unique<Packer>();
@@ -116,7 +104,7 @@ void LaneServer::Run() {
 bool LaneServer::ServeOnce() {
   if (!ReceiveRequests()) return false;
   const size_t whole = inbox_bytes_ / kRequestBytes;
-  const Cork cork(socket_.get(), whole > 1 && !options_.stay_on_incoming_core);
+  const Cork cork(socket_.get(), whole > 1 && !options_.urgent);
   for (size_t next = 0; next < whole;) {
     const wire::PageRequest request = RequestAt(next);
     const bool packs = CodecOf(request) != wire::Codec::kNone;
@@ -140,15 +128,18 @@ bool LaneServer::ReceiveRequests() {
   const auto free = std::span(inbox_).subspan(inbox_bytes_);
   ssize_t got = 0;
   do {
-    got = ReceiveSpinning(socket_.get(), free, options_.spin);
+    got = options_.urgent ? wait_.Receive(socket_.get(), free)
+                          : ::recv(socket_.get(), free.data(), free.size(), 0);
   } while (got < 0 && errno == EINTR);
   if (got < 0) return EndWith(fmt::format("receiving requests: {}", std::strerror(errno)));
   if (got == 0) return EndWith("the destination closed the lane");
   requests_read_ = tcp::MonotonicNow();
   inbox_bytes_ += static_cast<size_t>(got);
   received_bytes_.Add(static_cast<uint64_t>(got));
-  if (options_.stay_on_incoming_core) core_.NoteReceived(socket_.get());
-  if (keep_off_) keep_off_->Look();
+  if (keep_off_) {
+    options_.fault_cores->NoteBulk(requests_read_);
+    keep_off_->Look();
+  }
   return true;
 }
 
@@ -163,7 +154,7 @@ size_t LaneServer::AnswerTogether(size_t first, size_t end) {
 /// What lies in the server's one buffer leaves before another is planned. Who asks on an urgent
 /// lane waits for each page by itself.
 size_t LaneServer::PlanTogether(size_t first, size_t end) {
-  const size_t most = options_.stay_on_incoming_core ? 1 : plans_.size();
+  const size_t most = options_.urgent ? 1 : plans_.size();
   size_t count = 0;
   while (count < std::min(most, end - first)) {
     const wire::PageRequest request = RequestAt(first + count);
@@ -205,7 +196,7 @@ bool LaneServer::SendAnswers(std::span<const ReplyPlan> plans) {
   std::array<wire::PageReply, wire::kTogetherMax> headers;
   for (size_t i = 0; i < plans.size(); ++i) {
     headers[i] = Stamped(plans[i].header);
-    headers[i].headers_behind = static_cast<uint32_t>(plans.size() - 1 - i);
+    headers[i].headers_behind = static_cast<uint16_t>(plans.size() - 1 - i);
   }
   return SendAll(plans, std::as_bytes(std::span(headers).first(plans.size())));
 }
@@ -227,10 +218,12 @@ bool LaneServer::SendPacked(const ReplyPlan& plan, wire::Codec codec) {
   return SendGathered(0);
 }
 
-/// With the time that it took so far to turn the request round.
-wire::PageReply LaneServer::Stamped(wire::PageReply header) const {
-  const auto turned = static_cast<uint64_t>((tcp::MonotonicNow() - requests_read_).count());
+/// With the time that it took so far to turn the request round, and how the next one is awaited.
+wire::PageReply LaneServer::Stamped(wire::PageReply header) {
+  const Nanos now = tcp::MonotonicNow();
+  const auto turned = static_cast<uint64_t>((now - requests_read_).count());
   header.turned_ns = static_cast<uint32_t>(std::min<uint64_t>(turned, UINT32_MAX));
+  header.looks = options_.urgent && wait_.ChooseToLook(now) ? 1 : 0;
   return header;
 }
 

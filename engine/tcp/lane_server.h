@@ -2,9 +2,10 @@
 // header and pages straight from guest RAM: few pages with one gathered send, long stretches with
 // sendfile, which copies nothing. One thread per lane.
 //
-// Blocking calls, one or two per request, nothing to poll, and shutdown(2) from another thread
-// wakes both. Requests that came together on a bulk lane are answered together: their headers
-// leave with one call. The loop allocates, locks and logs nothing.
+// Blocking calls, one or two per request, and shutdown(2) from another thread wakes both; an urgent
+// lane looks for its next request before it sleeps, where that pays (request_wait.h). Requests that
+// came together on a bulk lane are answered together: their headers leave with one call. The loop
+// allocates, locks and logs nothing.
 //
 // A lane server ends (never the process) when the peer closes, falls silent, or sends something
 // that PageServer::Plan refuses; reason() then says why.
@@ -26,9 +27,9 @@
 #include "engine/core/page_server.h"
 #include "engine/core/units.h"
 #include "engine/core/wire.h"
-#include "engine/tcp/incoming_core.h"
 #include "engine/tcp/keep_off.h"
 #include "engine/tcp/packing.h"
+#include "engine/tcp/request_wait.h"
 #include "engine/tcp/unique_fd.h"
 
 namespace faultline {
@@ -36,15 +37,12 @@ namespace faultline {
 class LaneServer {
  public:
   struct Options {
-    /// Look for the next request this long before sleeping. On an idle source core a wake-up
-    /// costs more than the rest of the fault; on a shared core leave it zero.
-    Nanos spin{0};
     /// Of the migration, shared by its lanes; null: nobody keeps off anything.
     FaultCores* fault_cores = nullptr;
-    /// The urgent lane's thread stays where its packets are processed (incoming_core.h), and says
-    /// where that is; any other keeps off (keep_off.h).
-    bool stay_on_incoming_core = false;
-    size_t slot = 0;  ///< of fault_cores, if it stays
+    /// An urgent lane waits as request_wait.h says, and each of its answers leaves by itself; any
+    /// other keeps off the cores of those (keep_off.h).
+    bool urgent = false;
+    size_t slot = 0;  ///< of fault_cores, if urgent
     /// Requests for packed pages are answered; otherwise they end the lane.
     bool packs = false;
     /// Called once, on the lane's thread, before it serves: for its name, say.
@@ -90,7 +88,7 @@ class LaneServer {
   size_t NoteSent(bool sent, size_t count);
   bool SendAnswers(std::span<const ReplyPlan> plans);
   bool SendPacked(const ReplyPlan& plan, wire::Codec codec);
-  [[nodiscard]] wire::PageReply Stamped(wire::PageReply header) const;
+  [[nodiscard]] wire::PageReply Stamped(wire::PageReply header);
   bool SendAll(std::span<const ReplyPlan> plans, std::span<const std::byte> head);
   bool SendSegment(const ReplyPlan& plan, size_t segment);
   void Gather(std::span<const std::byte> bytes);
@@ -107,7 +105,7 @@ class LaneServer {
   std::array<ReplyPlan, wire::kTogetherMax> plans_;  ///< of the answers that leave together
   std::array<iovec, kRunPagesMax + 1> pieces_;       ///< that leave with one call …
   size_t gathered_ = 0;                              ///< … and how many there are
-  tcp::IncomingCore core_;                           ///< if it stays
+  tcp::RequestWait wait_;                            ///< if urgent
   std::optional<KeepOff> keep_off_;                  ///< else
   Nanos requests_read_{};                            ///< when the last of the inbox came
   Counter requests_;

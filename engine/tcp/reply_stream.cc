@@ -45,6 +45,22 @@ std::span<iovec> ReplyStream::NextReceive() {
   return {vectors_.data(), used};
 }
 
+std::span<iovec> ReplyStream::NextReceiveNow() {
+  size_t used = NextReceive().size();
+  if (AwaitsHeaderOfOnePage()) {
+    Slot& slot = SlotOf(headed_);
+    vectors_[used++] = {MemoryOf(slot), slot.page_bytes};
+  }
+  return {vectors_.data(), used};
+}
+
+bool ReplyStream::AwaitsHeaderOfOnePage() const {
+  if (headed_ != received_ || !AwaitsOneReply() || behind_ > 0) return false;
+  const Slot& slot = SlotOf(headed_);
+  return slot.run.count == PageCount(1) && slot.codec == wire::Codec::kNone &&
+         area_->HasOwnMemory(slot.run);
+}
+
 /// The current reply's bytes always; those of the next ones if nobody else's can lie there.
 bool ReplyStream::MayOffer(uint64_t number, size_t used) const {
   const bool fits = used + kStretchesMax < kVectorsMax;
@@ -91,7 +107,8 @@ size_t ReplyStream::AddPayload(Slot& slot, size_t used) {
 
 void ReplyStream::OnReceived(size_t bytes) {
   while (bytes > 0 && !broken_) {
-    bytes -= InPayload() ? TakePayload(bytes) : TakeHeader(bytes);
+    broken_ = !AwaitsReply();  // of what nobody asked for not even the first byte is taken
+    if (!broken_) bytes -= InPayload() ? TakePayload(bytes) : TakeHeader(bytes);
   }
 }
 
@@ -186,7 +203,7 @@ bool ReplyStream::AcceptHeader(const wire::PageReply& reply) const {
   const bool bits_within_run = count == 64 || (reply.data_pages >> count) == 0;
   return reply.kind == static_cast<uint32_t>(wire::PageMessage::kReply) &&
          reply.id == headed_ + 1 && reply.first == run.first.value() && reply.count == count &&
-         bits_within_run;
+         bits_within_run && reply.looks <= 1;
 }
 
 /// The first of those that come together says how many, each of the others one less. What was
@@ -213,6 +230,7 @@ void ReplyStream::NoteHeader(const Header& header) {
   packing_ = slot.codec == wire::Codec::kNone ? wire::Packing{} : header.packing;
   packed_filled_ = 0;
   header_filled_ = 0;
+  peer_looks_ = header.reply.looks != 0;
   behind_ = header.reply.headers_behind;
   at_ = behind_ > 0 ? at_ + 1 : 0;
   if (behind_ == 0) FinishWhatIsComplete();

@@ -7,7 +7,8 @@
 //   1. Where bytes land comes from our own table of posted runs. The peer's header is compared
 //      with the oldest request without one; only its page bits are used, and only within the run.
 //   2. NextReceive() never reaches beyond the replies whose headers are in and one header, or the
-//      headers that are known to follow.
+//      headers that are known to follow. NextReceiveNow() adds the one page that a single awaited
+//      reply can bring: nobody else's bytes can come there, and its own lie where they belong.
 //   3. A page is reported when all its bytes are in the guest's RAM file, exactly once, in stream
 //   order.
 //   4. Once broken, always broken: nothing more is received or reported.
@@ -50,12 +51,18 @@ class ReplyStream {
   /// Where the next bytes of the stream go; at least one byte. Valid until OnReceived.
   /// REQUIRES: !broken().
   std::span<iovec> NextReceive();
+  /// Likewise, for a receive that ends before anything else is posted.
+  std::span<iovec> NextReceiveNow();
   /// The next `bytes` of the stream have been received where NextReceive() said.
   /// REQUIRES: !broken(), bytes <= what NextReceive() offered.
   void OnReceived(size_t bytes);
   [[nodiscard]] bool broken() const { return broken_; }
   /// A run was posted whose reply is not complete.
   [[nodiscard]] bool AwaitsReply() const { return received_ < posted_; }
+  [[nodiscard]] bool AwaitsOneReply() const { return received_ + 1 == posted_; }
+
+  /// The source looks for our requests instead of sleeping, said its last reply.
+  [[nodiscard]] bool peer_looks() const { return peer_looks_; }
 
   /// Complete pieces, oldest first; returns how many. Fewer than out.size(): none are left.
   size_t Reap(std::span<Arrival> out);
@@ -105,6 +112,7 @@ class ReplyStream {
   }
   size_t AddHeaders(size_t used);
   [[nodiscard]] bool MayOffer(uint64_t number, size_t used) const;
+  [[nodiscard]] bool AwaitsHeaderOfOnePage() const;
   std::byte* MemoryOf(Slot& slot);
   size_t AddPayload(Slot& slot, size_t used);
   size_t TakePayload(size_t bytes);
@@ -136,6 +144,7 @@ class ReplyStream {
   wire::Packing packing_{};  ///< of the current reply; no bytes: its pages come as they are
   size_t packed_filled_ = 0;
   bool broken_ = false;
+  bool peer_looks_ = false;
   std::array<iovec, kVectorsMax> vectors_{};
 };
 

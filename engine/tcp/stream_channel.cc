@@ -24,7 +24,7 @@ bool StreamChannel::SendUnsent() {
 
 bool StreamChannel::ReceiveOnce() {
   msghdr message{};
-  const std::span<iovec> landing = replies_.NextReceive();
+  const std::span<iovec> landing = replies_.NextReceiveNow();
   message.msg_iov = landing.data();
   message.msg_iovlen = landing.size();
   const ssize_t got = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT);

@@ -10,6 +10,7 @@
 
 #include "engine/core/check.h"
 #include "engine/core/page_channel.h"
+#include "engine/core/spin_policy.h"
 #include "engine/tcp/reply_stream.h"
 #include "engine/tcp/request_queue.h"
 #include "engine/tcp/tcp_reactor.h"
@@ -39,6 +40,15 @@ class StreamChannel : public PageChannel {
 
   /// The owner has something to look at: arrivals to reap, or a lane to close.
   [[nodiscard]] bool HasNews() const { return !closed_ && (broken_ || replies_.HasArrivals()); }
+
+  /// The reply is so near that looking for it beats sleeping. Once for each wait. Not with several
+  /// on their way: then several threads fault, and the next fault may be as near.
+  [[nodiscard]] bool LooksForReply() {
+    return !closed_ && !broken_ && replies_.AwaitsOneReply() && replies_.peer_looks() &&
+           policy_.Pays();
+  }
+  /// How that went.
+  void NoteLooked(bool came) { policy_.NoteLooked(came); }
 
  protected:
   StreamChannel(tcp::UniqueFd socket, LandingArea& area, Nanos silence_max, Unpacker* unpacker)
@@ -87,6 +97,7 @@ class StreamChannel : public PageChannel {
 
  private:
   const Nanos silence_max_;
+  SpinPolicy policy_;
   Nanos looked_at_{0};
   Nanos silent_for_{0};
   uint64_t wire_bytes_ = 0;

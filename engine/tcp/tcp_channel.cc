@@ -29,6 +29,7 @@ void TcpChannel::Close() {
   if (InKernel() && reactor_.MayPump()) {
     if (receiving_) reactor_.QueueCancel(*this, kReceive);
     if (sending_) reactor_.QueueCancel(*this, kSend);
+    if (watching_end_) reactor_.QueueCancel(*this, kEnd);
     for (int step = 0; InKernel() && step < kQuietSteps; ++step) reactor_.Pump(kQuietStep);
     // A receive that never ends could still write into a page that is asked for again: better to
     // stop here, with the guest waiting, than to corrupt it.

@@ -2,13 +2,16 @@
 //
 //   Post (stream_channel.h)  the run is in the table, its request in the queue
 //   SendNow                  somebody waits: the request leaves at once (stream_channel.cc) …
+//   LookForReply             bytes have landed in the alias …
 //   QueueOperations          … else all that are queued, with one receive: the reactor submits
-//   OnCompletion             bytes have landed in the alias
+//   OnCompletion             … and now they have
 //   Reap (stream_channel.h)  the pieces that are complete
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 
+#include "engine/tcp/deadline.h"
 #include "engine/tcp/tcp_channel.h"
 
 namespace faultline {
@@ -23,7 +26,17 @@ void TcpChannel::QueueOperations(Nanos now) {
   BreakIfSilent(now);
   if (closing_ || broken_) return;
   if (!sending_) QueueSend();
-  if (!receiving_) QueueReceive();
+  if (!receiving_ && !WillLook()) QueueReceive();
+  if (!watching_end_ && !ended_) QueueEndWatch();
+}
+
+/// What is in the ring meanwhile: nothing that receives.
+bool TcpChannel::LookForReply(Nanos deadline) {
+  if (closing_ || receiving_ || !LooksForReply()) return false;
+  while (!HasNews() && !reactor_.RingHasNews() && tcp::MonotonicNow() < deadline) ReceiveOnce();
+  const bool came = HasNews();
+  NoteLooked(came);
+  return came;
 }
 
 /// A send on the ring would have a completion of its own: one more round for every fault.
@@ -50,11 +63,23 @@ void TcpChannel::QueueReceive() {
   receiving_ = true;
 }
 
+/// With no receive in the kernel, this notices a peer that is gone.
+void TcpChannel::QueueEndWatch() {
+  io_uring_sqe& sqe = reactor_.NextSqe();
+  io_uring_prep_poll_add(&sqe, socket_.get(), POLLRDHUP);
+  UringReactor::Tag(sqe, *this, kEnd);
+  watching_end_ = true;
+}
+
 void TcpChannel::OnCompletion(unsigned operation, int result) {
-  if (operation == kSend) {
-    OnSent(result);
-  } else {
-    OnReceived(result);
+  switch (operation) {
+    case kSend:
+      return OnSent(result);
+    case kReceive:
+      return OnReceived(result);
+    case kEnd:
+      watching_end_ = false;
+      ended_ = result > 0;
   }
 }
 

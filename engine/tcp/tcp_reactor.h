@@ -25,6 +25,9 @@ std::string_view Name(IoBackend backend);
 /// How often a Wait looks whether a lane is silent.
 inline constexpr Nanos kSilenceCheckPeriod = std::chrono::milliseconds(250);
 
+/// How long a Wait looks for a reply before it sleeps, where the source looks for requests.
+inline constexpr Nanos kReplyLookFor = std::chrono::microseconds(40);
+
 class TcpReactor : public Reactor {
  public:
   /// A page lane, destination side, over a connected blocking socket whose preamble has been

@@ -14,6 +14,7 @@ namespace {
 
 // Not in every liburing that we build with; the kernel's numbers (io_uring_setup(2)).
 constexpr unsigned kSubmitAll = 1U << 7;      // 5.18: one bad entry does not hold up the others
+constexpr unsigned kTaskrunFlag = 1U << 9;    // 5.19: the ring's flags say that there is news
 constexpr unsigned kSingleIssuer = 1U << 12;  // 6.0
 constexpr unsigned kDeferTaskrun = 1U << 13;  // 6.1
 
@@ -37,7 +38,7 @@ std::string_view Advice(int error) {
 /// The best set-up that this kernel knows; 0 or -errno.
 int SetUp(unsigned entries, io_uring& ring) {
   int error = -EINVAL;
-  for (const unsigned flags : {kSubmitAll | kSingleIssuer | kDeferTaskrun, 0U}) {
+  for (const unsigned flags : {kSubmitAll | kTaskrunFlag | kSingleIssuer | kDeferTaskrun, 0U}) {
     io_uring_params params{};
     params.flags = flags | IORING_SETUP_R_DISABLED;
     error = io_uring_queue_init_params(entries, &ring, &params);

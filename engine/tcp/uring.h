@@ -7,6 +7,7 @@
 
 #include <liburing.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <thread>
@@ -39,6 +40,13 @@ class Uring {
 
   /// As SubmitAndWait, for as long as it takes: no timer is set for it.
   void SubmitAndWait();
+
+  /// A completion is there, or would be after a call. Costs none.
+  [[nodiscard]] bool HasNews() const {
+    const unsigned flags = std::atomic_ref(*ring_.sq.kflags).load(std::memory_order_acquire);
+    return (flags & IORING_SQ_TASKRUN) != 0 ||
+           *ring_.cq.khead != io_uring_smp_load_acquire(ring_.cq.ktail);
+  }
 
   /// Calls visit(const Completion&) for every completion that is there. `visit` may queue.
   template <class Visit>

@@ -20,8 +20,7 @@ constexpr uint64_t kKindMask = 7;
 constexpr uint64_t kNobodyWaits = 0;
 constexpr uint64_t kWatchKind = 7;
 constexpr uint64_t kTickData = 8;  // of kind kNobodyWaits
-constexpr Nanos kTick = std::chrono::milliseconds(5);  // as long as the loops' own waits
-static_assert(kTick <= kSilenceCheckPeriod);
+constexpr Nanos kTickLeast = std::chrono::milliseconds(5);
 static_assert(alignof(UringReactor::Lane) > kKindMask);
 
 uint64_t LaneData(UringReactor::Lane& lane, unsigned operation) {
@@ -43,6 +42,7 @@ Result<std::unique_ptr<UringReactor>> UringReactor::Create() {
 ReadySet UringReactor::Wait(Nanos timeout) {
   Nanos now = tcp::MonotonicNow();
   const Nanos deadline = now + timeout;
+  if (timeout > Nanos::zero() && LookForReplies(now)) return std::exchange(ready_, ReadySet());
   do {
     QueueEverything(now);
     CollectNews();
@@ -66,21 +66,30 @@ void UringReactor::QueueEverything(Nanos now) {
 }
 
 /// A timer for each wait costs more than the wait where programming one traps (virtual machines):
-/// one tick stands for all waits that end after it.
-void UringReactor::ArmTick(Nanos now) {
+/// one tick, as long as the wait that sets it, stands for all waits that end after it.
+void UringReactor::ArmTick(Nanos wait, Nanos now) {
   if (tick_at_ != Nanos(0)) return;
-  tick_ = {.tv_sec = 0, .tv_nsec = kTick.count()};
+  const Nanos tick = std::clamp(wait, kTickLeast, kSilenceCheckPeriod);
+  tick_ = {.tv_sec = 0, .tv_nsec = tick.count()};
   io_uring_sqe& sqe = ring_->NextSqe();
   io_uring_prep_timeout(&sqe, &tick_, 0, 0);
   sqe.user_data = kTickData;
-  tick_at_ = now + kTick;
+  tick_at_ = now + tick;
 }
 
 void UringReactor::PumpUntil(Nanos deadline, Nanos now) {
-  ArmTick(now);
+  ArmTick(deadline - now, now);
   if (deadline < tick_at_) return Pump(deadline - now);
   ring_->SubmitAndWait();
   Dispatch();
+}
+
+/// Without a call to the ring: what waits there is the next Wait's.
+bool UringReactor::LookForReplies(Nanos now) {
+  for (Lane* lane : lanes_) {
+    if (lane != nullptr && lane->LookForReply(now + kReplyLookFor)) ready_.Add(ReadyToken::kLane);
+  }
+  return !ready_.empty();
 }
 
 void UringReactor::Pump(Nanos timeout) {

@@ -24,6 +24,9 @@ class UringReactor final : public TcpReactor {
     virtual void QueueOperations(Nanos now) = 0;
     virtual void OnCompletion(unsigned operation, int result) = 0;
     [[nodiscard]] virtual bool HasNews() const = 0;
+    /// Called by every Wait that may wait, first of all. Looks for a reply, where that pays, until
+    /// `deadline` or until the ring has news; true: there is news of this lane.
+    virtual bool LookForReply(Nanos deadline) = 0;
 
    protected:
     ~Lane() = default;
@@ -45,6 +48,8 @@ class UringReactor final : public TcpReactor {
   /// The entry's completion comes back as lane.OnCompletion(operation). Call after io_uring_prep_*.
   static void Tag(io_uring_sqe& sqe, Lane& lane, unsigned operation);
   void QueueCancel(Lane& lane, unsigned operation);
+  /// A Pump would hand out something.
+  [[nodiscard]] bool RingHasNews() const { return ring_->HasNews(); }
   /// Submits, waits at most `timeout` for a completion, hands out what is there.
   void Pump(Nanos timeout);
   /// False: the issuer is another thread, which has ended; nothing of it is in flight any more.
@@ -60,8 +65,9 @@ class UringReactor final : public TcpReactor {
 
   explicit UringReactor(std::unique_ptr<Uring> ring) : ring_(std::move(ring)) {}
   void QueueEverything(Nanos now);
-  void ArmTick(Nanos now);
+  void ArmTick(Nanos wait, Nanos now);
   void PumpUntil(Nanos deadline, Nanos now);
+  bool LookForReplies(Nanos now);
   void ArmWatches();
   void Dispatch();
   void OnWatchFired(uint64_t user_data);

@@ -159,6 +159,13 @@ void PutMemoryAhead(const NativeGuest& guest, DestinationPages& pages) {
 SourceRam::SourceRam(uint64_t guest_bytes)
     : bytes_(std::min(guest_bytes, kRegionBytesMax)), file_(MakeRamFile(bytes_, true)) {}
 
+void SourceRam::Warm() const {
+  std::vector<char> buffer(size_t{1} << 20);
+  for (uint64_t at = 0; at < bytes_; at += buffer.size()) {
+    FAULTLINE_CHECK(::pread(file_.get(), buffer.data(), buffer.size(), static_cast<off_t>(at)) > 0);
+  }
+}
+
 MoveResult MoveNativeGuest(const SourceRam& ram, const MovePlan& plan) {
   const MonotonicClock clock;
   MoveResult result;
@@ -181,7 +188,7 @@ MoveResult MoveNativeGuest(const SourceRam& ram, const MovePlan& plan) {
     guest.Go();
     const bool pushes = plan.bulk_streams > 0;
     while (pushes ? destination.pages().missing() > PageCount(0) : !guest.finished()) {
-      ::usleep(500);
+      ::usleep(pushes ? 2'000 : 20'000);  // takes 15 µs of a processor from what is measured
     }
     result.total = clock.Now() - start;
     guest.AwaitFinished();

@@ -37,6 +37,8 @@ class SourceRam {
   explicit SourceRam(uint64_t guest_bytes);
   [[nodiscard]] int file() const { return file_.get(); }
   [[nodiscard]] uint64_t bytes() const { return bytes_; }
+  /// Reads all of it: a hypervisor takes back what nobody has touched for long (warm_memory.h).
+  void Warm() const;
 
  private:
   uint64_t bytes_;

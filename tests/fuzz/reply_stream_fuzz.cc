@@ -81,23 +81,24 @@ class Program {
   }
 
   /// How many headers an honest source could say to follow: mostly none.
-  uint32_t HeadersBehind() {
+  uint16_t HeadersBehind() {
     if (behind_ > 0) return --behind_;
-    behind_ = Next() % 8 == 0 ? Next() % wire::kTogetherMax : 0;
+    behind_ = Next() % 8 == 0 ? static_cast<uint16_t>(Next() % wire::kTogetherMax) : uint16_t{0};
     return behind_;
   }
 
   /// A header that is honest but for what the input flips.
   void FeedHeader() {
     const wire::PageRequest& request = requests_[answered_++ % requests_.size()];
-    const uint32_t headers_behind = HeadersBehind();
+    const uint16_t headers_behind = HeadersBehind();
     const wire::PageReply reply{static_cast<uint32_t>(wire::PageMessage::kReply),
                                 request.count,
                                 request.first,
                                 request.id,
                                 Next(),
                                 0,
-                                headers_behind};
+                                headers_behind,
+                                static_cast<uint16_t>(Next() % 2)};
     const wire::Packing packing{Next(), 1};
     std::array<std::byte, sizeof reply + sizeof packing> both;
     std::memcpy(both.data(), &reply, sizeof reply);
@@ -126,7 +127,8 @@ class Program {
   void Feed(std::span<const std::byte> bytes) {
     while (!bytes.empty() && !replies_.broken()) {
       size_t copied = 0;
-      for (const iovec& vector : replies_.NextReceive()) {
+      const bool now = bytes.size() % 2 == 0;
+      for (const iovec& vector : now ? replies_.NextReceiveNow() : replies_.NextReceive()) {
         FAULTLINE_CHECK(vector.iov_len > 0);
         const size_t part = std::min(vector.iov_len, bytes.size() - copied);
         std::memcpy(vector.iov_base, bytes.data() + copied, part);
@@ -180,7 +182,7 @@ class Program {
   std::array<wire::PageRequest, 64> requests_{};
   size_t posted_ = 0;
   size_t answered_ = 0;
-  uint32_t behind_ = 0;
+  uint16_t behind_ = 0;
 };
 
 }  // namespace

@@ -74,6 +74,8 @@ TEST_P(HostileSource, ALieInAnyHeaderFieldBreaksTheLane) {
       [](wire::PageReply& r) { r.data_pages = 0b1111; },
       [](wire::PageReply& r) { r.data_pages |= uint64_t{1} << 63; },
       [](wire::PageReply& r) { r.data_pages = UINT64_MAX; },
+      [](wire::PageReply& r) { r.looks = 2; },
+      [](wire::PageReply& r) { r.looks = UINT16_MAX; },
   };
   for (const Lie& lie : lies) {
     wire::PageReply reply = HonestReply(kRun, 1);

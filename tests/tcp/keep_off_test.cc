@@ -4,36 +4,12 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
-#include <thread>
 #include <vector>
 
-#include "engine/tcp/incoming_core.h"
-#include "tests/tcp/loopback.h"
-#include "tests/tcp/raw_peer.h"
+#include "tests/tcp/cores.h"
 
 namespace faultline::test {
 namespace {
-
-std::vector<int> AllowedCores() {
-  cpu_set_t set;
-  EXPECT_EQ(::sched_getaffinity(0, sizeof set, &set), 0);
-  std::vector<int> cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(static_cast<size_t>(core), &set)) cores.push_back(core);
-  }
-  return cores;
-}
-
-std::vector<int> Without(std::vector<int> cores, int core) {
-  std::erase(cores, core);
-  return cores;
-}
-
-/// In a thread of its own: what it does to its affinity goes with it.
-template <class Test>
-void OnAThreadOfItsOwn(Test test) {
-  std::thread(test).join();
-}
 
 TEST(KeepOff, LeavesTheCoresOfFaultsAndComesBack) {
   OnAThreadOfItsOwn([] {
@@ -82,23 +58,6 @@ TEST(KeepOff, NeverGoesWhereItWasNotAllowed) {
       keep_off.Look();
       EXPECT_EQ(AllowedCores(), std::vector<int>{all.front()});
     }
-  });
-}
-
-TEST(IncomingCore, SaysWhereItStays) {
-  OnAThreadOfItsOwn([] {
-    constexpr size_t kSlot = 3;
-    constexpr int kEnough = 100;
-    SocketPair sockets = Connect(Family::kV4);
-    SendBytes(sockets.destination.get(), Bytes(1));
-    ASSERT_EQ(ReadBytes(sockets.source.get(), 1).size(), 1U);
-    FaultCores cores;
-    tcp::IncomingCore stays(&cores, kSlot);
-    EXPECT_EQ(cores.version(), 0U);
-    for (int i = 0; i < kEnough; ++i) stays.NoteReceived(sockets.source.get());
-    ASSERT_EQ(AllowedCores().size(), 1U);
-    EXPECT_TRUE(cores.Has(AllowedCores().front()));
-    EXPECT_NE(cores.version(), 0U);
   });
 }
 

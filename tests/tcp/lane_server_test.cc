@@ -150,7 +150,7 @@ TEST_P(LaneServerTest, RequestsThatComeTogetherAreAnsweredTogether) {
 
 TEST_P(LaneServerTest, OnAnUrgentLaneEachAnswerComesAlone) {
   LaneServer::Options options;
-  options.stay_on_incoming_core = true;
+  options.urgent = true;
   NewServer(std::move(options));
   guest_.MarkAllPresent();
   SendBytes(client_.get(),
@@ -162,6 +162,29 @@ TEST_P(LaneServerTest, OnAnUrgentLaneEachAnswerComesAlone) {
     std::memcpy(&reply, bytes.data(), sizeof reply);
     EXPECT_EQ(reply.headers_behind, 0U);
     ReadBytes(client_.get(), static_cast<size_t>(std::popcount(reply.data_pages)) * 4096);
+  }
+}
+
+TEST_P(LaneServerTest, AnUrgentLaneSaysWhenItLooksForTheNextRequestABulkLaneNeverDoes) {
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "takes two processors";
+  constexpr PageRun kPage{PageIndex(0), PageCount(1)};
+  guest_.MarkAllPresent();
+  for (const bool urgent : {false, true}) {
+    LaneServer::Options options;
+    options.urgent = urgent;
+    NewServer(std::move(options));
+    uint64_t looked = 0;
+    for (uint64_t id = 1; id <= 200; ++id) {
+      SendBytes(client_.get(), BytesOf(HonestRequest(kPage, id)));
+      wire::PageReply reply;
+      const Bytes bytes = ReadBytes(client_.get(), sizeof reply);
+      ASSERT_EQ(bytes.size(), sizeof reply);
+      std::memcpy(&reply, bytes.data(), sizeof reply);
+      ASSERT_LE(reply.looks, 1U);
+      looked += reply.looks;
+      ReadBytes(client_.get(), static_cast<size_t>(std::popcount(reply.data_pages)) * 4096);
+    }
+    EXPECT_EQ(looked > 0, urgent) << looked;
   }
 }
 
@@ -218,7 +241,7 @@ TEST_P(LaneServerTest, StopEndsAServerThatWaitsForAPeerWhoDoesNotRead) {
 TEST_P(LaneServerTest, TellsItsOwnerOnceThatItEnded) {
   std::atomic<int> told{0};
   LaneServer::Options options;
-  options.spin = std::chrono::microseconds(50);
+  options.urgent = true;
   options.on_end = [&] { ++told; };
   NewServer(std::move(options));
   client_.Reset();

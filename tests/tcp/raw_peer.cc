@@ -51,6 +51,7 @@ wire::PageReply HonestReply(PageRun run, uint64_t id) {
           id,
           count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1,
           0,
+          0,
           0};
 }
 

@@ -21,7 +21,7 @@ TEST_F(ReplyStreamTest, RepliesThatComeTogetherAreReceivedTogether) {
 
   ReplyStream both(ram_.landing());
   for (const PageRun& run : runs) both.Post(run);
-  for (const auto& [id, behind] : {std::pair<uint64_t, uint32_t>{1, 1}, {2, 0}}) {
+  for (const auto& [id, behind] : {std::pair<uint64_t, uint16_t>{1, 1}, {2, 0}}) {
     const Bytes header = Behind(Reply(runs[id - 1], id, 0b11), behind);
     Feed(both, std::span(header).first(sizeof(wire::PageReply)), [] { return 99; });
   }
@@ -40,8 +40,8 @@ TEST_F(ReplyStreamTest, AsManyRepliesAsMayComeTogetherLandWhereTheyBelong) {
     const PageRun run{PageIndex(i * 3), PageCount(2)};
     const uint64_t id = replies_.Post(run).id;
     // Each page of its own value, the first page of every third run zero.
-    const Bytes reply =
-        Behind(Reply(run, id, i % 3 == 0 ? 0b10 : 0b11), wire::kTogetherMax - 1 - i);
+    const Bytes reply = Behind(Reply(run, id, i % 3 == 0 ? 0b10 : 0b11),
+                               static_cast<uint16_t>(wire::kTogetherMax - 1 - i));
     heads.insert(heads.end(), reply.begin(), reply.begin() + sizeof(wire::PageReply));
     bodies.insert(bodies.end(), reply.begin() + sizeof(wire::PageReply), reply.end());
   }
@@ -63,7 +63,7 @@ TEST_F(ReplyStreamTest, RunsInManyPiecesAreOfferedWhole) {
   for (uint64_t i = 0; i < 3; ++i) {
     const PageRun run{PageIndex(i * 64), PageCount(64)};
     const uint64_t id = replies_.Post(run).id;
-    const Bytes reply = Behind(Reply(run, id, kEveryOther), static_cast<uint32_t>(2 - i));
+    const Bytes reply = Behind(Reply(run, id, kEveryOther), static_cast<uint16_t>(2 - i));
     Feed(replies_, std::span(reply).first(sizeof(wire::PageReply)), [] { return 99; });
   }
   EXPECT_EQ(replies_.NextReceive().size(), 64U) << "of two runs, and no header";
@@ -89,8 +89,8 @@ TEST_F(ReplyStreamTest, ARequestMayBePostedWhileAReceiveIsUnderWay) {
 
 TEST_F(ReplyStreamTest, AWrongNumberOfHeadersIsALie) {
   const PageRun run{PageIndex(2), PageCount(1)};
-  const std::pair<uint32_t, uint32_t> lies[] = {
-      {wire::kTogetherMax, wire::kTogetherMax - 1}, {UINT32_MAX, 0}, {1, 1}, {2, 0}, {3, 3}};
+  const std::pair<uint16_t, uint16_t> lies[] = {
+      {wire::kTogetherMax, wire::kTogetherMax - 1}, {UINT16_MAX, 0}, {1, 1}, {2, 0}, {3, 3}};
   for (const auto& [first, second] : lies) {
     ReplyStream replies(ram_.landing());
     for (int i = 0; i < 20; ++i) replies.Post(run);

@@ -64,7 +64,7 @@ class ReplyStreamTest : public testing::Test {
 };
 
 /// `reply` with that many headers said to follow its own.
-inline Bytes Behind(Bytes reply, uint32_t headers) {
+inline Bytes Behind(Bytes reply, uint16_t headers) {
   std::memcpy(reply.data() + offsetof(wire::PageReply, headers_behind), &headers, sizeof headers);
   return reply;
 }

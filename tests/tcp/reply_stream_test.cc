@@ -33,7 +33,7 @@ class Sender {
  private:
   void Flush() {
     for (size_t i = 0; i < heads_.size(); ++i) {
-      const Bytes head = Behind(heads_[i], static_cast<uint32_t>(heads_.size() - 1 - i));
+      const Bytes head = Behind(heads_[i], static_cast<uint16_t>(heads_.size() - 1 - i));
       stream_.insert(stream_.end(), head.begin(), head.end());
     }
     for (const Bytes& body : bodies_) stream_.insert(stream_.end(), body.begin(), body.end());
@@ -70,6 +70,54 @@ TEST_F(ReplyStreamTest, AReceiveNeverReachesBeyondTheReplyAndOneHeader) {
   EXPECT_EQ(landing[1].iov_base, ram_.Page(PageIndex(5)).data());
   EXPECT_EQ(landing[1].iov_len, 4096U);
   EXPECT_EQ(landing[2].iov_len, sizeof(wire::PageReply));
+}
+
+TEST_F(ReplyStreamTest, AReceiveThatEndsBeforeAnythingElseIsPostedTakesTheOnePageWithItsHeader) {
+  const PageRun page{PageIndex(4), PageCount(1)};
+  EXPECT_EQ(replies_.NextReceiveNow().size(), 1U) << "nothing is awaited";
+  for (const uint64_t data : {1U, 0U}) {
+    const uint64_t id = replies_.Post(page).id;
+    const std::span<iovec> landing = replies_.NextReceiveNow();
+    ASSERT_EQ(landing.size(), 2U);
+    EXPECT_EQ(landing[1].iov_base, ram_.Page(PageIndex(4)).data());
+    EXPECT_EQ(landing[1].iov_len, 4096U);
+    const Bytes reply = Reply(page, id, data);
+    std::memcpy(landing[0].iov_base, reply.data(), landing[0].iov_len);
+    std::memcpy(landing[1].iov_base, reply.data() + landing[0].iov_len, data * 4096);
+    replies_.OnReceived(reply.size());
+    ASSERT_FALSE(replies_.broken());
+    const std::vector<Arrival> arrived = ReapAll(replies_);
+    ASSERT_EQ(arrived.size(), 1U);
+    EXPECT_EQ(arrived[0].zero, data == 0);
+  }
+  EXPECT_TRUE(IsFilledWith(ram_.Page(PageIndex(4)), std::byte{1}));
+}
+
+TEST_F(ReplyStreamTest, WithSeveralRepliesAwaitedOrSeveralPagesItTakesTheHeaderAlone) {
+  replies_.Post({PageIndex(4), PageCount(2)});
+  EXPECT_EQ(replies_.NextReceiveNow().size(), 1U);
+  Feed(replies_, Reply({PageIndex(4), PageCount(2)}, 1, 0b11), [] { return 10'000; });
+  ReapAll(replies_);
+  replies_.Post({PageIndex(4), PageCount(1)});
+  replies_.Post({PageIndex(9), PageCount(1)});
+  EXPECT_EQ(replies_.NextReceiveNow().size(), 1U);
+}
+
+TEST_F(ReplyStreamTest, AByteAfterTheLastReplyAwaitedIsALie) {
+  const PageRun page{PageIndex(4), PageCount(1)};
+  const Bytes zero = Reply(page, replies_.Post(page).id, 0);
+  const std::span<iovec> landing = replies_.NextReceiveNow();
+  ASSERT_EQ(landing[0].iov_len, zero.size());
+  std::memcpy(landing[0].iov_base, zero.data(), zero.size());
+  replies_.OnReceived(zero.size() + 1);
+  EXPECT_TRUE(replies_.broken()) << "a byte of a page that has none";
+
+  ReplyStream replies(ram_.landing());
+  replies.Post(page);
+  Feed(replies, zero, [] { return 10'000; });
+  ASSERT_FALSE(replies.broken());
+  Feed(replies, Bytes(1), [] { return 1; });
+  EXPECT_TRUE(replies.broken()) << "a byte that nobody asked for";
 }
 
 TEST_F(ReplyStreamTest, WhatTheSourceSaysOfItsOwnShareComesWithThePageAndIsATime) {

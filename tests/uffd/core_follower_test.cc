@@ -57,6 +57,12 @@ void OnAThreadOfItsOwn(Test test) {
   std::thread(test).join();
 }
 
+/// As the fault loop does: `thread` has faulted, and its page has been asked for.
+void Answer(CoreFollower& follower, int32_t thread) {
+  follower.NoteFault(thread);
+  follower.Follow();
+}
+
 TEST(CoreFollower, TheCoreIsTheThirtyNinthFieldWhateverTheNameHolds) {
   std::string stat = "17 (a ) b) S";
   for (int field = 4; field <= 52; ++field) stat += " " + std::to_string(field * 10);
@@ -69,7 +75,7 @@ TEST(CoreFollower, StaysOnTheCoreOfTheOnlyThreadThatFaults) {
   OnAThreadOfItsOwn([] {
     const Sleeper sleeper;
     CoreFollower follower(::getpid());
-    for (int i = 0; i < kEnoughFaults; ++i) follower.NoteFault(sleeper.tid());
+    for (int i = 0; i < kEnoughFaults; ++i) Answer(follower, sleeper.tid());
     EXPECT_EQ(follower.core(), CoreInStat(StatOf(sleeper.tid())));
     EXPECT_EQ(CoresAllowed(), 1);
     EXPECT_EQ(::sched_getcpu(), follower.core());
@@ -82,9 +88,9 @@ TEST(CoreFollower, GoesAnywhereAgainWhenSeveralThreadsFault) {
     const Sleeper first;
     const Sleeper second;
     CoreFollower follower(::getpid());
-    for (int i = 0; i < kEnoughFaults; ++i) follower.NoteFault(first.tid());
+    for (int i = 0; i < kEnoughFaults; ++i) Answer(follower, first.tid());
     for (int i = 0; i < kEnoughFaults; ++i) {
-      follower.NoteFault(i % 2 == 0 ? first.tid() : second.tid());
+      Answer(follower, i % 2 == 0 ? first.tid() : second.tid());
     }
     EXPECT_EQ(follower.core(), -1);
     EXPECT_EQ(CoresAllowed(), allowed);
@@ -99,13 +105,13 @@ TEST(CoreFollower, SaysWhereItIs) {
     const Sleeper second;
     CoreFollower follower(::getpid(), &cores, kSlot);
     EXPECT_EQ(cores.version(), 0U);
-    for (int i = 0; i < kEnoughFaults; ++i) follower.NoteFault(first.tid());
+    for (int i = 0; i < kEnoughFaults; ++i) Answer(follower, first.tid());
     ASSERT_NE(follower.core(), FaultCores::kAnywhere);
     EXPECT_TRUE(cores.Has(follower.core()));
     const int core = follower.core();
     const uint64_t before = cores.version();
     for (int i = 0; i < kEnoughFaults; ++i) {
-      follower.NoteFault(i % 2 == 0 ? first.tid() : second.tid());
+      Answer(follower, i % 2 == 0 ? first.tid() : second.tid());
     }
     EXPECT_FALSE(cores.Has(core));
     EXPECT_NE(cores.version(), before);
@@ -116,8 +122,8 @@ TEST(CoreFollower, AThreadThatIsNotThereMovesNobody) {
   OnAThreadOfItsOwn([] {
     const int allowed = CoresAllowed();
     CoreFollower follower(::getpid());
-    for (int i = 0; i < kEnoughFaults; ++i) follower.NoteFault(1);
-    for (int i = 0; i < kEnoughFaults; ++i) follower.NoteFault(0);
+    for (int i = 0; i < kEnoughFaults; ++i) Answer(follower, 1);
+    for (int i = 0; i < kEnoughFaults; ++i) Answer(follower, 0);
     EXPECT_EQ(follower.core(), -1);
     EXPECT_EQ(CoresAllowed(), allowed);
   });
