@@ -47,7 +47,7 @@ class RequestWait {
  private:
   enum class Place { kAnywhere, kOnIncoming, kOffIncoming };
 
-  static constexpr unsigned kLookUpEvery = 64;
+  static constexpr unsigned kLookUpEvery = 16;
   /// Between two looks: somebody else has had the core.
   static constexpr Nanos kTakenAway = std::chrono::microseconds(150);
   /// The guest's where this is its host too, one that moves bulk at either end, and ours.
