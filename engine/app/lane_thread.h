@@ -23,7 +23,6 @@
 #include "engine/app/prompt_thread.h"
 #include "engine/core/check.h"
 #include "engine/core/fault_loop.h"
-#include "engine/core/pusher.h"
 #include "engine/tcp/keep_off.h"
 
 namespace faultline {
@@ -32,12 +31,8 @@ namespace faultline {
 template <class Loop>
 class LaneThread {
  public:
-  /// How long a step may sleep. A pusher may have to notice what nobody tells it: that a pause is
-  /// shorter now, or that pages have been given back.
-  static constexpr Nanos kPushTimeout = std::chrono::milliseconds(5);
-  /// Without a lane, and a fault thread at all times: of whatever concerns it, it is told. Its
-  /// timer would be an interrupt to the guest's thread on the same core.
-  static constexpr Nanos kTimeout = std::chrono::milliseconds(20);
+  /// How long a step may sleep: also how late a stop or a rate limit may be noticed.
+  static constexpr Nanos kStepTimeout = std::chrono::milliseconds(5);
 
   /// `make_loop(reactor)` builds the loop on the host's reactor. `keep_off`: for a pusher.
   template <class MakeLoop>
@@ -103,8 +98,7 @@ class LaneThread {
     host_->reactor().Watch(mailbox_.get(), ReadyToken::kMailbox);
     while (!stopping_.load(std::memory_order_acquire) && !guest_gone()) {
       if (keep_off_) keep_off_->Look();
-      const bool pushes = std::is_same_v<Loop, Pusher> && has_lane_;
-      const StepResult result = loop_->Step(pushes ? kPushTimeout : kTimeout);
+      const StepResult result = loop_->Step(kStepTimeout);
       if (result == StepResult::kGuestGone) guest_gone_.store(true, std::memory_order_release);
       if (result == StepResult::kLaneLost) NoteLaneLost();
       wire_bytes_.store(loop_->wire_bytes().value(), std::memory_order_relaxed);
@@ -125,12 +119,10 @@ class LaneThread {
     if (!socket.valid()) return;
     loop_->DropLane();
     loop_->SetLane(host_->Open(std::move(socket)));
-    has_lane_ = true;
     spdlog::debug("{}: lane open", name_);
   }
 
   void NoteLaneLost() {
-    has_lane_ = false;
     if (end_expected_.load(std::memory_order_acquire)) return;
     lanes_lost_.fetch_add(1, std::memory_order_relaxed);
     if (host_->full()) return AwaitRoom();
@@ -154,7 +146,6 @@ class LaneThread {
   const std::unique_ptr<LaneHost> host_;
   std::unique_ptr<Loop> loop_;
   std::optional<KeepOff> keep_off_;
-  bool has_lane_ = false;  ///< the thread's own
   std::atomic<bool> stopping_{false};
   std::atomic<bool> end_expected_{false};
   std::atomic<bool> guest_gone_{false};

@@ -1,10 +1,11 @@
-// The cores on which demand fetches are served just now, one slot for each thread that serves them.
-// They say where they are; whoever moves pages that nobody waits for keeps off (engine/tcp/
-// keep_off.h): what runs on such a core, a guest's thread waits for. The other way round, those
-// say when they are at work, so that nobody burns a processor that they need (engine/tcp/
-// request_wait.h).
+// The cores on which demand fetches are served just now, one slot for each thread that serves them:
+// where it is, or where its packets are processed. Whoever moves pages that nobody waits for keeps
+// off (engine/tcp/ keep_off.h): what runs on such a core, a guest's thread waits for. The other way
+// round, those say when they are at work, so that nobody burns a processor that they need
+// (engine/tcp/ request_wait.h).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -42,6 +43,12 @@ class FaultCores {
   void NoteBulk(Nanos now) { bulk_at_.store(now.count(), std::memory_order_relaxed); }
   [[nodiscard]] bool BulkAtWork(Nanos now) const {
     return now - Nanos(bulk_at_.load(std::memory_order_relaxed)) < kBulkPause;
+  }
+  /// How many slots say a core.
+  [[nodiscard]] int Taken() const {
+    return static_cast<int>(std::ranges::count_if(cores_, [](const std::atomic<int>& core) {
+      return core.load(std::memory_order_relaxed) != kAnywhere;
+    }));
   }
   /// Another one than before: something may have changed. 0: nobody has said anything yet.
   [[nodiscard]] uint64_t version() const { return version_.load(std::memory_order_acquire); }

@@ -63,19 +63,14 @@ void FaultLoop::Answer(PageIndex page, Nanos now) {
       if (change.after == PageState::kRequested) return Request(page, now);
       return parts_.waiters.NoteUnasked();
     case PageState::kRequested:
-    case PageState::kDiscarding:
-      return faults.joined_bulk.Add();
+    case PageState::kDiscarding: return faults.joined_bulk.Add();
     case PageState::kHeld:
       faults.already_held.Add();
       landing_.Settle(page, now);
       return landing_.MapAround(page, now);
     case PageState::kHole:
-    case PageState::kReleased:
-      faults.zero.Add();
-      break;
-    case PageState::kMapped:
-      faults.again.Add();
-      break;
+    case PageState::kReleased: faults.zero.Add(); break;
+    case PageState::kMapped: faults.again.Add(); break;
   }
   landing_.Settle(page, now);
 }

@@ -13,7 +13,7 @@ class SpinPolicy {
   static constexpr int kMissesMax = 4;    ///< in a row: it does not pay
   static constexpr int kWaitsSlept = 64;  ///< until it is tried again
 
-  /// Asked once for each wait.
+  /// Asked once for each wait, or for each answer before it.
   [[nodiscard]] bool Pays() {
     if (to_sleep_ == 0) return true;
     --to_sleep_;

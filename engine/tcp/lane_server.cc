@@ -136,10 +136,7 @@ bool LaneServer::ReceiveRequests() {
   requests_read_ = tcp::MonotonicNow();
   inbox_bytes_ += static_cast<size_t>(got);
   received_bytes_.Add(static_cast<uint64_t>(got));
-  if (keep_off_) {
-    options_.fault_cores->NoteBulk(requests_read_);
-    keep_off_->Look();
-  }
+  if (keep_off_) keep_off_->Look();
   return true;
 }
 
@@ -224,6 +221,7 @@ wire::PageReply LaneServer::Stamped(wire::PageReply header) {
   const auto turned = static_cast<uint64_t>((now - requests_read_).count());
   header.turned_ns = static_cast<uint32_t>(std::min<uint64_t>(turned, UINT32_MAX));
   header.looks = options_.urgent && wait_.ChooseToLook(now) ? 1 : 0;
+  if (keep_off_) options_.fault_cores->NoteBulk(now);
   return header;
 }
 

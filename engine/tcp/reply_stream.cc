@@ -190,7 +190,8 @@ size_t ReplyStream::TakeHeader(size_t bytes) {
   header_filled_ += taken;
   if (header_filled_ < whole) return taken;
   const Header& header = headers_[at_];
-  broken_ = !AcceptHeader(header.reply) || !AcceptPlace(header.reply) || !AcceptPacking(header);
+  broken_ = !AcceptHeader(header.reply) || !AcceptPlace(header.reply) || !AcceptPacking(header) ||
+            (bytes > taken && EndsWith(header.reply));
   if (!broken_) NoteHeader(header);
   return taken;
 }
@@ -206,13 +207,19 @@ bool ReplyStream::AcceptHeader(const wire::PageReply& reply) const {
          bits_within_run && reply.looks <= 1;
 }
 
+/// With that header, all that was asked for is here: what follows it nobody asked for.
+bool ReplyStream::EndsWith(const wire::PageReply& reply) const {
+  return headed_ == received_ && AwaitsOneReply() && reply.data_pages == 0;
+}
+
 /// The first of those that come together says how many, each of the others one less. What was
 /// asked for packed comes alone.
 bool ReplyStream::AcceptPlace(const wire::PageReply& reply) const {
   const uint32_t behind = reply.headers_behind;
   const bool alone = at_ == 0 && behind == 0;
   if (SlotOf(headed_).codec != wire::Codec::kNone) return alone;
-  return at_ == 0 ? behind < wire::kTogetherMax : behind + 1 == behind_;
+  const uint64_t awaited = std::min<uint64_t>(wire::kTogetherMax, posted_ - headed_);
+  return at_ == 0 ? behind < awaited : behind + 1 == behind_;
 }
 
 /// REQUIRES: the rest of the header is acceptable. Packed bytes fit our buffer, because they are

@@ -120,6 +120,7 @@ class ReplyStream {
   bool Unpack(Slot& slot);
   size_t TakeHeader(size_t bytes);
   [[nodiscard]] bool AcceptHeader(const wire::PageReply& reply) const;
+  [[nodiscard]] bool EndsWith(const wire::PageReply& reply) const;
   [[nodiscard]] bool AcceptPlace(const wire::PageReply& reply) const;
   [[nodiscard]] bool AcceptPacking(const Header& header) const;
   void NoteHeader(const Header& header);

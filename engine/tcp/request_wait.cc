@@ -25,19 +25,20 @@ bool RequestWait::ChooseToLook(Nanos now) {
 
 bool RequestWait::HasCoreToSpare(Nanos now) {
   if (incoming_ == FaultCores::kAnywhere || now < paused_until_) return false;
+  const int lanes = cores_ != nullptr ? cores_->Taken() : 1;
   const bool beside_bulk = cores_ != nullptr && cores_->BulkAtWork(now);
-  return allowed_count_ >= (beside_bulk ? kCoresBesideBulk : kCores);
+  return allowed_count_ >= lanes + kCoresOfOthers + (beside_bulk ? kCoresOfBulk : 0);
 }
 
 ssize_t RequestWait::Receive(int socket, std::span<std::byte> into) {
   if (allowed_count_ == 0) NoteAllowed();
-  ssize_t got = -1;
+  std::optional<ssize_t> looked;
   if (looks_ && GoTo(Place::kOffIncoming)) {
-    got = Look(socket, into);
+    looked = Look(socket, into);
   } else if (incoming_ != FaultCores::kAnywhere) {
     GoTo(Place::kOnIncoming);
   }
-  if (got < 0) got = ::recv(socket, into.data(), into.size(), 0);
+  const ssize_t got = looked ? *looked : ::recv(socket, into.data(), into.size(), 0);
   if (got > 0) NoteReceived(socket);
   return got;
 }
@@ -48,8 +49,8 @@ void RequestWait::NoteAllowed() {
   allowed_count_ = known ? CPU_COUNT(&allowed_) : 1;
 }
 
-/// -1 also if nothing came in time.
-ssize_t RequestWait::Look(int socket, std::span<std::byte> into) {
+/// Nothing: it did not come in time.
+std::optional<ssize_t> RequestWait::Look(int socket, std::span<std::byte> into) {
   Nanos now = MonotonicNow();
   const Nanos until = now + kLookFor;
   while (now < until) {
@@ -62,10 +63,10 @@ ssize_t RequestWait::Look(int socket, std::span<std::byte> into) {
     now = MonotonicNow();
     if (now - before < kTakenAway) continue;
     Pause(now);
-    return -1;
+    return std::nullopt;
   }
   policy_.NoteLooked(false);
-  return -1;
+  return std::nullopt;
 }
 
 void RequestWait::Pause(Nanos now) {
@@ -77,7 +78,7 @@ void RequestWait::Pause(Nanos now) {
 /// Looks up now and then where packets are processed. Now: the last one was a request, which an
 /// acknowledgement of our answer, processed elsewhere, follows.
 void RequestWait::NoteReceived(int socket) {
-  if (received_++ % kLookUpEvery != 0) return;
+  if (++received_ % kLookUpEvery != 0) return;
   int core = -1;
   socklen_t size = sizeof core;
   if (::getsockopt(socket, SOL_SOCKET, SO_INCOMING_CPU, &core, &size) != 0) return;
@@ -98,8 +99,10 @@ bool RequestWait::GoTo(Place place) {
     cores = allowed_;
     CPU_CLR(index, &cores);
   }
-  place_ = place;  // also if not: it would be asked for again with each request
-  return ::sched_setaffinity(0, sizeof cores, &cores) == 0;
+  place_ = place;
+  if (::sched_setaffinity(0, sizeof cores, &cores) == 0) return true;
+  allowed_count_ = 1;  // the cpuset has changed: no more looking, nor asking with each request
+  return false;
 }
 
 void RequestWait::Say(int core) {

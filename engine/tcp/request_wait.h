@@ -2,8 +2,9 @@
 //
 //   sleeping  on the core where the connection's packets are processed: there it is woken for the
 //             least;
-//   looking   on any other, again and again, for kLookFor: the guest's fault then pays for no
-//             wake-up at all. The guest here stands still, so there are cores to spare.
+//   looking   on any other, again and again, for kLookFor (and then sleeping, if it must, where it
+//             is): the guest's fault pays for no wake-up at all. The guest here stands still, so
+//             there are cores to spare.
 //
 // It looks while requests tend to come in that time (engine/core/spin_policy.h) and a core is to
 // spare: not where bulk lanes are at work on all there are, and not for a while after somebody else
@@ -17,6 +18,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <optional>
 #include <span>
 
 #include "engine/core/fault_cores.h"
@@ -50,13 +52,14 @@ class RequestWait {
   static constexpr unsigned kLookUpEvery = 16;
   /// Between two looks: somebody else has had the core.
   static constexpr Nanos kTakenAway = std::chrono::microseconds(150);
-  /// The guest's where this is its host too, one that moves bulk at either end, and ours.
-  static constexpr int kCoresBesideBulk = 4;
-  static constexpr int kCores = 2;
+  /// Besides one for each urgent lane: the guest's where this is its host too, …
+  static constexpr int kCoresOfOthers = 1;
+  /// … and one for whoever moves bulk at either end.
+  static constexpr int kCoresOfBulk = 2;
 
   [[nodiscard]] bool HasCoreToSpare(Nanos now);
   void NoteAllowed();
-  ssize_t Look(int socket, std::span<std::byte> into);
+  std::optional<ssize_t> Look(int socket, std::span<std::byte> into);
   void Pause(Nanos now);
   void NoteReceived(int socket);
   bool GoTo(Place place);

@@ -32,6 +32,10 @@ class TcpChannel final : public StreamChannel, private UringReactor::Lane {
   void QueueOperations(Nanos now) override;
   void OnCompletion(unsigned operation, int result) override;
   [[nodiscard]] bool HasNews() const override { return StreamChannel::HasNews(); }
+  [[nodiscard]] bool LooksForReply() override {
+    const bool asked = requests_.Unsent().empty();
+    return asked && !closing_ && !receiving_ && StreamChannel::LooksForReply();
+  }
   bool LookForReply(Nanos deadline) override;
 
   void QueueSend();

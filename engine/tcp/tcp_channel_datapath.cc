@@ -30,13 +30,15 @@ void TcpChannel::QueueOperations(Nanos now) {
   if (!watching_end_ && !ended_) QueueEndWatch();
 }
 
-/// What is in the ring meanwhile: nothing that receives.
+/// REQUIRES: LooksForReply(): what is in the ring meanwhile receives nothing.
 bool TcpChannel::LookForReply(Nanos deadline) {
-  if (closing_ || receiving_ || !LooksForReply()) return false;
-  while (!HasNews() && !reactor_.RingHasNews() && tcp::MonotonicNow() < deadline) ReceiveOnce();
-  const bool came = HasNews();
-  NoteLooked(came);
-  return came;
+  bool in_time = true;
+  while (in_time && !HasNews() && !reactor_.RingHasNews()) {
+    ReceiveOnce();
+    in_time = tcp::MonotonicNow() < deadline;
+  }
+  if (HasNews() || !in_time) NoteLooked(HasNews());
+  return HasNews();
 }
 
 /// A send on the ring would have a completion of its own: one more round for every fault.

@@ -90,6 +90,11 @@ io_uring_sqe& Uring::NextSqe() {
   return *sqe;
 }
 
+void Uring::Submit() {
+  BecomeIssuer();
+  CheckUse(io_uring_submit(&ring_));
+}
+
 void Uring::SubmitAndWait() {
   BecomeIssuer();
   CheckUse(io_uring_submit_and_wait(&ring_, 1));

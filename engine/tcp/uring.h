@@ -34,6 +34,9 @@ class Uring {
   /// A zeroed submission entry; it leaves with the next SubmitAndWait at the latest.
   io_uring_sqe& NextSqe();
 
+  /// Submits what is queued, if anything is, and waits for nothing.
+  void Submit();
+
   /// Submits what is queued and waits until a completion is there or `timeout` has passed (zero:
   /// only looks). One system call. May return early. REQUIRES: always the same thread.
   void SubmitAndWait(Nanos timeout);

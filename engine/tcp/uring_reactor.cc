@@ -19,8 +19,9 @@ constexpr unsigned kEntries = 128;
 constexpr uint64_t kKindMask = 7;
 constexpr uint64_t kNobodyWaits = 0;
 constexpr uint64_t kWatchKind = 7;
-constexpr uint64_t kTickData = 8;  // of kind kNobodyWaits
-constexpr Nanos kTickLeast = std::chrono::milliseconds(5);
+constexpr uint64_t kTickData = 8;                      // of kind kNobodyWaits
+constexpr Nanos kTick = std::chrono::milliseconds(5);  // as long as the loops' own waits
+static_assert(kTick <= kSilenceCheckPeriod);
 static_assert(alignof(UringReactor::Lane) > kKindMask);
 
 uint64_t LaneData(UringReactor::Lane& lane, unsigned operation) {
@@ -66,28 +67,31 @@ void UringReactor::QueueEverything(Nanos now) {
 }
 
 /// A timer for each wait costs more than the wait where programming one traps (virtual machines):
-/// one tick, as long as the wait that sets it, stands for all waits that end after it.
-void UringReactor::ArmTick(Nanos wait, Nanos now) {
+/// one tick stands for all waits that end after it.
+void UringReactor::ArmTick(Nanos now) {
   if (tick_at_ != Nanos(0)) return;
-  const Nanos tick = std::clamp(wait, kTickLeast, kSilenceCheckPeriod);
-  tick_ = {.tv_sec = 0, .tv_nsec = tick.count()};
+  tick_ = {.tv_sec = 0, .tv_nsec = kTick.count()};
   io_uring_sqe& sqe = ring_->NextSqe();
   io_uring_prep_timeout(&sqe, &tick_, 0, 0);
   sqe.user_data = kTickData;
-  tick_at_ = now + tick;
+  tick_at_ = now + kTick;
 }
 
 void UringReactor::PumpUntil(Nanos deadline, Nanos now) {
-  ArmTick(deadline - now, now);
+  ArmTick(now);
   if (deadline < tick_at_) return Pump(deadline - now);
   ring_->SubmitAndWait();
   Dispatch();
 }
 
-/// Without a call to the ring: what waits there is the next Wait's.
+/// The watches are armed first, while the reply is on its way: a fault of another thread ends the
+/// look. What the ring has by then is the next Wait's.
 bool UringReactor::LookForReplies(Nanos now) {
   for (Lane* lane : lanes_) {
-    if (lane != nullptr && lane->LookForReply(now + kReplyLookFor)) ready_.Add(ReadyToken::kLane);
+    if (lane == nullptr || !lane->LooksForReply()) continue;
+    ArmWatches();
+    ring_->Submit();
+    if (lane->LookForReply(now + kReplyLookFor)) ready_.Add(ReadyToken::kLane);
   }
   return !ready_.empty();
 }

@@ -24,8 +24,9 @@ class UringReactor final : public TcpReactor {
     virtual void QueueOperations(Nanos now) = 0;
     virtual void OnCompletion(unsigned operation, int result) = 0;
     [[nodiscard]] virtual bool HasNews() const = 0;
-    /// Called by every Wait that may wait, first of all. Looks for a reply, where that pays, until
-    /// `deadline` or until the ring has news; true: there is news of this lane.
+    /// Asked by every Wait that may wait, first of all: does looking for a reply pay now?
+    virtual bool LooksForReply() = 0;
+    /// Looks until `deadline` or until the ring has news; true: there is news of this lane.
     virtual bool LookForReply(Nanos deadline) = 0;
 
    protected:
@@ -65,7 +66,7 @@ class UringReactor final : public TcpReactor {
 
   explicit UringReactor(std::unique_ptr<Uring> ring) : ring_(std::move(ring)) {}
   void QueueEverything(Nanos now);
-  void ArmTick(Nanos wait, Nanos now);
+  void ArmTick(Nanos now);
   void PumpUntil(Nanos deadline, Nanos now);
   bool LookForReplies(Nanos now);
   void ArmWatches();

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <vector>
 
 #include "engine/core/check.h"
 #include "engine/tcp/reply_stream.h"
@@ -106,7 +107,10 @@ class Program {
     const bool packs = wire::CodecOfRequest(request.kind) != wire::Codec::kNone;
     const std::span<std::byte> bytes = std::span(both).first(packs ? both.size() : sizeof reply);
     if (Next() == 0) bytes[Next() % bytes.size()] ^= static_cast<std::byte>(Next());
-    Feed(bytes);
+    if (Next() % 2 == 0) return Feed(bytes);
+    std::vector<std::byte> more(bytes.begin(), bytes.end());  // and what may follow, at once
+    more.resize(more.size() + size_t{Next()} * 32, kSent);
+    Feed(more);
   }
 
   void FeedInput(size_t length) {
@@ -145,7 +149,11 @@ class Program {
     size_t count = 0;
     do {
       count = replies_.Reap(arrivals);
-      for (size_t i = 0; i < count; ++i) Settle(arrivals[i].run);
+      for (size_t i = 0; i < count; ++i) {
+        Settle(arrivals[i].run);
+        if (arrivals[i].zero) CheckUntouched(arrivals[i].run);
+        if (!arrivals[i].zero) NoteData(arrivals[i].run);
+      }
     } while (count == arrivals.size());
   }
 
@@ -156,16 +164,32 @@ class Program {
     }
   }
 
+  void NoteData(PageRun run) {
+    for (PageIndex page = run.first; page < run.end(); ++page) {
+      answered_with_data_[page.value()] = true;
+    }
+  }
+
+  /// Nothing of a zero page has come, unless it was posted and answered before.
+  void CheckUntouched(PageRun run) const {
+    for (PageIndex page = run.first; page < run.end(); ++page) {
+      if (answered_with_data_[page.value()]) continue;
+      FAULTLINE_CHECK(IsUntouched(page.value()));
+    }
+  }
+
+  [[nodiscard]] bool IsUntouched(uint64_t page) const {
+    const std::byte* const bytes = memory_.data() + page * kPageBytes;
+    return bytes[0] == kUntouched && std::memcmp(bytes, bytes + 1, kPageBytes - 1) == 0;
+  }
+
   void CheckEnd() {
     std::array<PageRun, ReplyStream::kOutstandingMax> unanswered;
     const size_t count = replies_.CopyUnanswered(unanswered);
     for (size_t i = 0; i < count; ++i) Settle(unanswered[i]);
     FAULTLINE_CHECK(std::ranges::count(outstanding_, true) == 0);
     for (uint64_t page = 0; page < kPages; ++page) {
-      const std::byte* const bytes = memory_.data() + page * kPageBytes;
-      const bool untouched =
-          bytes[0] == kUntouched && std::memcmp(bytes, bytes + 1, kPageBytes - 1) == 0;
-      FAULTLINE_CHECK(posted_ever_[page] || untouched);
+      FAULTLINE_CHECK(posted_ever_[page] || IsUntouched(page));
     }
   }
 
@@ -179,6 +203,7 @@ class Program {
   ReplyStream replies_;
   std::array<bool, kPages> outstanding_{};
   std::array<bool, kPages> posted_ever_{};
+  std::array<bool, kPages> answered_with_data_{};
   std::array<wire::PageRequest, 64> requests_{};
   size_t posted_ = 0;
   size_t answered_ = 0;

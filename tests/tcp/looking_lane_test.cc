@@ -1,7 +1,9 @@
 // The destination's lane beside a source that looks for requests: replies are looked for, too, and
 // whatever does not come in time is slept for as ever.
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <thread>
 
@@ -104,7 +106,23 @@ TEST_P(LookingLane, WhatThePeerSentBeforeItWentLands) {
   EXPECT_TRUE(Holds(2));
 }
 
-TEST_P(LookingLane, ClosedAmidALookItKeepsWhatWasNotAnswered) {
+TEST_P(LookingLane, AFaultIsReportedWhileAReplyIsLookedFor) {
+  const tcp::UniqueFd fault(::eventfd(0, EFD_NONBLOCK));
+  lane_->reactor().Watch(fault.get(), ReadyToken::kFaults);
+  Fetch(1, 1);
+  lane_->Post(Page(2));
+  lane_->channel().SendNow();
+  const uint64_t one = 1;
+  ASSERT_EQ(::write(fault.get(), &one, sizeof one), 8);
+  for (int wait = 0; wait < 3; ++wait) {
+    const ReadySet ready = lane_->reactor().Wait(milliseconds(500));
+    EXPECT_TRUE(ready.Has(ReadyToken::kFaults)) << "until it is read";
+  }
+  Answer(2, 2);
+  EXPECT_TRUE(lane_->PumpUntilPages(2));
+}
+
+TEST_P(LookingLane, ClosedBehindALookItKeepsWhatWasNotAnswered) {
   Fetch(1, 1);
   lane_->Post(Page(2));
   lane_->reactor().Wait(milliseconds(1));

@@ -60,10 +60,10 @@ TEST_F(ReplyStreamTest, AsManyRepliesAsMayComeTogetherLandWhereTheyBelong) {
 
 TEST_F(ReplyStreamTest, RunsInManyPiecesAreOfferedWhole) {
   constexpr uint64_t kEveryOther = 0x5555555555555555;
+  const auto run = [](uint64_t i) { return PageRun{PageIndex(i * 64), PageCount(64)}; };
+  for (uint64_t i = 0; i < 3; ++i) replies_.Post(run(i));
   for (uint64_t i = 0; i < 3; ++i) {
-    const PageRun run{PageIndex(i * 64), PageCount(64)};
-    const uint64_t id = replies_.Post(run).id;
-    const Bytes reply = Behind(Reply(run, id, kEveryOther), static_cast<uint16_t>(2 - i));
+    const Bytes reply = Behind(Reply(run(i), i + 1, kEveryOther), static_cast<uint16_t>(2 - i));
     Feed(replies_, std::span(reply).first(sizeof(wire::PageReply)), [] { return 99; });
   }
   EXPECT_EQ(replies_.NextReceive().size(), 64U) << "of two runs, and no header";

@@ -111,6 +111,7 @@ TEST_F(ReplyStreamTest, AByteAfterTheLastReplyAwaitedIsALie) {
   std::memcpy(landing[0].iov_base, zero.data(), zero.size());
   replies_.OnReceived(zero.size() + 1);
   EXPECT_TRUE(replies_.broken()) << "a byte of a page that has none";
+  EXPECT_TRUE(ReapAll(replies_).empty()) << "it would be mapped, with that byte";
 
   ReplyStream replies(ram_.landing());
   replies.Post(page);

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <optional>
+#include <cerrno>
 
 #include "engine/tcp/deadline.h"
 #include "tests/tcp/cores.h"
@@ -37,6 +37,10 @@ class RequestWaitTest : public testing::Test {
   void SendAndReceive() {
     Send(std::byte{1});
     Receive(std::byte{1});
+  }
+  /// So many that it knows where packets are processed.
+  void Begin() {
+    for (int i = 0; i < 16; ++i) SendAndReceive();
   }
   /// The choice after a while, if the machine takes the core away meanwhile.
   [[nodiscard]] bool ComesToLook() {
@@ -80,7 +84,7 @@ TEST_F(RequestWaitTest, SleepsAtFirstAndNeverOnOneCore) {
 TEST_F(RequestWaitTest, SaysWherePacketsAreProcessedAndSleepsThere) {
   Run([&] {
     EXPECT_EQ(cores_.version(), 0U);
-    SendAndReceive();
+    Begin();
     EXPECT_NE(cores_.version(), 0U);
     SendAndReceive();
     const std::vector<int> here = AllowedCores();
@@ -92,7 +96,7 @@ TEST_F(RequestWaitTest, SaysWherePacketsAreProcessedAndSleepsThere) {
 TEST_F(RequestWaitTest, LooksOnAnotherCoreThanThatOfThePackets) {
   Run([&] {
     if (all_.size() < 2) GTEST_SKIP() << "takes two processors";
-    SendAndReceive();
+    Begin();
     ASSERT_TRUE(ComesToLook());
     SendAndReceive();
     const std::vector<int> here = AllowedCores();
@@ -106,7 +110,7 @@ TEST_F(RequestWaitTest, LooksOnAnotherCoreThanThatOfThePackets) {
 TEST_F(RequestWaitTest, WhatComesLateIsSleptForAndFound) {
   Run([&] {
     if (all_.size() < 2) GTEST_SKIP() << "takes two processors";
-    SendAndReceive();
+    Begin();
     ASSERT_TRUE(ComesToLook());
     ReceiveLate(std::byte{7});
   });
@@ -133,7 +137,7 @@ TEST_F(RequestWaitTest, DoesNotLookWhereRequestsComeRarely) {
 TEST_F(RequestWaitTest, LeavesTheProcessorsToBulkWhereThereAreFew) {
   Run([&] {
     if (all_.size() < 2 || all_.size() >= 4) GTEST_SKIP() << "takes two or three processors";
-    SendAndReceive();
+    Begin();
     ASSERT_TRUE(ComesToLook());
     cores_.NoteBulk(tcp::MonotonicNow());
     EXPECT_FALSE(wait_.ChooseToLook(tcp::MonotonicNow()));
@@ -142,9 +146,34 @@ TEST_F(RequestWaitTest, LeavesTheProcessorsToBulkWhereThereAreFew) {
   });
 }
 
+TEST_F(RequestWaitTest, LeavesACoreToEachOtherUrgentLane) {
+  Run([&] {
+    if (all_.size() != 2) GTEST_SKIP() << "takes two processors";
+    Begin();
+    ASSERT_TRUE(ComesToLook());
+    cores_.Set(kSlot + 1, all_.front());
+    EXPECT_FALSE(wait_.ChooseToLook(tcp::MonotonicNow()));
+    cores_.Set(kSlot + 1, FaultCores::kAnywhere);
+    EXPECT_TRUE(ComesToLook());
+  });
+}
+
+TEST_F(RequestWaitTest, AnErrorFoundByLookingIsReportedAsOne) {
+  Run([&] {
+    if (all_.size() < 2) GTEST_SKIP() << "takes two processors";
+    Begin();
+    ASSERT_TRUE(ComesToLook());
+    SendBytes(sockets_.source.get(), Bytes(1));  // unread at the other end: its close is a reset
+    sockets_.destination.Reset();
+    std::byte got{};
+    ASSERT_EQ(wait_.Receive(sockets_.source.get(), std::span(&got, 1)), -1);
+    EXPECT_EQ(errno, ECONNRESET);
+  });
+}
+
 TEST_F(RequestWaitTest, TheEndOfTheConnectionEndsEitherWait) {
   Run([&] {
-    SendAndReceive();
+    Begin();
     EXPECT_TRUE(all_.size() < 2 || ComesToLook());
     sockets_.destination.Reset();
     std::byte got{};
