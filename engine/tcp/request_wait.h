@@ -32,7 +32,7 @@ class RequestWait {
  public:
   static constexpr Nanos kLookFor = std::chrono::microseconds(100);
   static constexpr Nanos kPauseLeast = std::chrono::milliseconds(1);
-  static constexpr Nanos kPauseMost = std::chrono::milliseconds(64);
+  static constexpr Nanos kPauseMost = std::chrono::milliseconds(1000);
 
   /// Where the lane's packets are processed it says in `slot` of `cores`, which outlives it; null:
   /// nobody wants to know.
