@@ -1,8 +1,8 @@
 // The cores on which demand fetches are served just now, one slot for each thread that serves them:
 // where it is, or where its packets are processed. Whoever moves pages that nobody waits for keeps
-// off (engine/tcp/ keep_off.h): what runs on such a core, a guest's thread waits for. The other way
+// off (engine/tcp/keep_off.h): what runs on such a core, a guest's thread waits for. The other way
 // round, those say when they are at work, so that nobody burns a processor that they need
-// (engine/tcp/ request_wait.h).
+// (engine/tcp/request_wait.h).
 #pragma once
 
 #include <algorithm>

@@ -127,7 +127,7 @@ struct PageReply {
   uint64_t data_pages;      ///< bit i: the bytes of page first+i follow; clear: it is all zero
   uint32_t turned_ns;       ///< request read → reply about to be sent, by the source's clock
   uint16_t headers_behind;  ///< come before any bytes; one less in each, at most kTogetherMax - 1
-  uint16_t looks;           ///< 1: the source looks for the next request instead of sleeping; 0
+  uint16_t looks;           ///< 1: the source looks for the next request instead of sleeping; or 0
 };
 static_assert(sizeof(PageReply) == 40 && std::is_trivially_copyable_v<PageReply>);
 static_assert(kRunPagesMax <= 64, "one bit per page in PageReply::data_pages");

@@ -10,18 +10,7 @@
 namespace faultline::test {
 namespace {
 
-class LaneClose : public testing::TestWithParam<LaneParameter> {
- protected:
-  LaneClose() {
-    SocketPair sockets = Connect(std::get<1>(GetParam()));
-    peer_ = std::move(sockets.source);
-    lane_ = std::make_unique<DestinationLane>(std::get<0>(GetParam()), SmallGeometry(),
-                                              std::move(sockets.destination));
-  }
-
-  tcp::UniqueFd peer_;
-  std::unique_ptr<DestinationLane> lane_;
-};
+class LaneClose : public LaneToPeer {};
 INSTANTIATE_TEST_SUITE_P(Lanes, LaneClose, EveryLane(), NameOf);
 
 constexpr PageRun kLongRun{PageIndex(0), PageCount(64)};

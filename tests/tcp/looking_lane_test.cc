@@ -16,14 +16,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-class LookingLane : public testing::TestWithParam<LaneParameter> {
+class LookingLane : public LaneToPeer {
  protected:
-  LookingLane() {
-    SocketPair sockets = Connect(std::get<1>(GetParam()));
-    peer_ = std::move(sockets.source);
-    lane_ = std::make_unique<DestinationLane>(std::get<0>(GetParam()), SmallGeometry(),
-                                              std::move(sockets.destination));
-  }
   static PageRun Page(uint64_t page) { return {PageIndex(page), PageCount(1)}; }
   /// Each page full of its number.
   void Answer(uint64_t page, uint64_t id) const {
@@ -40,9 +34,6 @@ class LookingLane : public testing::TestWithParam<LaneParameter> {
   bool Holds(uint64_t page) {
     return IsFilledWith(lane_->ram().Page(PageIndex(page)), static_cast<std::byte>(page));
   }
-
-  tcp::UniqueFd peer_;
-  std::unique_ptr<DestinationLane> lane_;
 };
 INSTANTIATE_TEST_SUITE_P(Lanes, LookingLane, EveryLane(), NameOf);
 

@@ -64,6 +64,20 @@ class DestinationLane {
   uint64_t pages_arrived_ = 0;
 };
 
+/// A destination's lane, on each backend, to a peer whose bytes the test sends itself.
+class LaneToPeer : public testing::TestWithParam<LaneParameter> {
+ protected:
+  LaneToPeer() {
+    SocketPair sockets = Connect(std::get<1>(GetParam()));
+    peer_ = std::move(sockets.source);
+    lane_ = std::make_unique<DestinationLane>(std::get<0>(GetParam()), SmallGeometry(),
+                                              std::move(sockets.destination));
+  }
+
+  tcp::UniqueFd peer_;
+  std::unique_ptr<DestinationLane> lane_;
+};
+
 /// What every byte of a landing place holds before anything lands.
 inline constexpr std::byte kUntouched{0xA5};
 

@@ -9,9 +9,15 @@
 #include <future>
 #include <sstream>
 #include <thread>
+#include <vector>
+
+#include "tests/tcp/cores.h"
 
 namespace faultline::testing {
 namespace {
+
+using test::AllowedCores;
+using test::OnAThreadOfItsOwn;
 
 constexpr int kEnoughFaults = 100;
 
@@ -19,12 +25,6 @@ std::string StatOf(int thread) {
   std::ostringstream text;
   text << std::ifstream("/proc/self/task/" + std::to_string(thread) + "/stat").rdbuf();
   return text.str();
-}
-
-int CoresAllowed() {
-  cpu_set_t set;
-  EXPECT_EQ(::sched_getaffinity(0, sizeof set, &set), 0);
-  return CPU_COUNT(&set);
 }
 
 /// A thread of this process that sleeps on a core of its own choice until it is destroyed.
@@ -51,12 +51,6 @@ class Sleeper {
   int tid_ = 0;
 };
 
-/// In a thread of its own: what it does to its affinity goes with it.
-template <class Test>
-void OnAThreadOfItsOwn(Test test) {
-  std::thread(test).join();
-}
-
 /// As the fault loop does: `thread` has faulted, and its page has been asked for.
 void Answer(CoreFollower& follower, int32_t thread) {
   follower.NoteFault(thread);
@@ -77,14 +71,14 @@ TEST(CoreFollower, StaysOnTheCoreOfTheOnlyThreadThatFaults) {
     CoreFollower follower(::getpid());
     for (int i = 0; i < kEnoughFaults; ++i) Answer(follower, sleeper.tid());
     EXPECT_EQ(follower.core(), CoreInStat(StatOf(sleeper.tid())));
-    EXPECT_EQ(CoresAllowed(), 1);
+    EXPECT_EQ(AllowedCores().size(), 1U);
     EXPECT_EQ(::sched_getcpu(), follower.core());
   });
 }
 
 TEST(CoreFollower, GoesAnywhereAgainWhenSeveralThreadsFault) {
   OnAThreadOfItsOwn([] {
-    const int allowed = CoresAllowed();
+    const std::vector<int> allowed = AllowedCores();
     const Sleeper first;
     const Sleeper second;
     CoreFollower follower(::getpid());
@@ -93,7 +87,7 @@ TEST(CoreFollower, GoesAnywhereAgainWhenSeveralThreadsFault) {
       Answer(follower, i % 2 == 0 ? first.tid() : second.tid());
     }
     EXPECT_EQ(follower.core(), -1);
-    EXPECT_EQ(CoresAllowed(), allowed);
+    EXPECT_EQ(AllowedCores(), allowed);
   });
 }
 
@@ -120,12 +114,12 @@ TEST(CoreFollower, SaysWhereItIs) {
 
 TEST(CoreFollower, AThreadThatIsNotThereMovesNobody) {
   OnAThreadOfItsOwn([] {
-    const int allowed = CoresAllowed();
+    const std::vector<int> allowed = AllowedCores();
     CoreFollower follower(::getpid());
     for (int i = 0; i < kEnoughFaults; ++i) Answer(follower, 1);
     for (int i = 0; i < kEnoughFaults; ++i) Answer(follower, 0);
     EXPECT_EQ(follower.core(), -1);
-    EXPECT_EQ(CoresAllowed(), allowed);
+    EXPECT_EQ(AllowedCores(), allowed);
   });
 }
 
