@@ -13,6 +13,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// An entry of 8 bytes for each 4 KiB.
+constexpr uint64_t kMappedByTableByte = 512;
 /// VmPTE is asked for once in so many pieces.
 constexpr int kPiecesPerLook = 16;
 /// A piece that took less had nothing in it.
@@ -30,8 +32,9 @@ ByteCount PageTableBytes() {
   return ByteCount(kib << 10);
 }
 
-PageTableKeeper::PageTableKeeper(const GuestRam& ram, Limits limits)
-    : ram_(ram), limits_(limits), thread_([this] { Run(); }) {
+PageTableKeeper::PageTableKeeper(const GuestRam& ram, Limits limits) : ram_(ram), limits_(limits) {
+  if (!MayFill()) return;
+  thread_ = std::thread([this] { Run(); });
   pthread_setname_np(thread_.native_handle(), "fl-page-tables");
 }
 
@@ -41,7 +44,13 @@ PageTableKeeper::~PageTableKeeper() {
     stopping_ = true;
     changed_.notify_all();
   }
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
+}
+
+/// Twice its size, for what else the process comes to map.
+bool PageTableKeeper::MayFill() const {
+  const ByteCount most(ram_.geometry().byte_count().value() / kMappedByTableByte);
+  return PageTableBytes() + most + most > limits_.begin_at;
 }
 
 void PageTableKeeper::Run() {

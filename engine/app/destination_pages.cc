@@ -120,6 +120,9 @@ Status DestinationPages::StartFaultThreads(const PageLimits& limits) {
           return std::make_unique<FaultLoop>(PartsFor(*metrics_[shard]), *sources_[shard], on);
         }));
   }
+  waiters_.OnGivenBack([this] {
+    for (const auto& thread : fault_threads_) thread->Ring();
+  });
   return {};
 }
 

@@ -1,6 +1,7 @@
 // What a lane thread opens its lanes on: a reactor, and the way from a connected socket to a lane.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -21,6 +22,9 @@ class LaneHost {
   virtual std::unique_ptr<PageChannel> Open(tcp::UniqueFd socket) = 0;
   /// The guest's RAM file has no room for what arrives.
   [[nodiscard]] virtual bool full() const = 0;
+  /// `ring` ends a wait of the lane's thread: for what its reactor cannot see. Runs on any thread.
+  /// Before anybody else knows the host.
+  virtual void OnNews(std::function<void()> /*ring*/) {}
 };
 
 /// Pages come over TCP, all of them.

@@ -31,8 +31,12 @@ namespace faultline {
 template <class Loop>
 class LaneThread {
  public:
-  /// How long a step may sleep: also how late a stop or a rate limit may be noticed.
-  static constexpr Nanos kStepTimeout = std::chrono::milliseconds(5);
+  /// How long a step may sleep: a pusher's that has a lane, for it paces itself and begins its
+  /// rounds anew; …
+  static constexpr Nanos kPushTimeout = std::chrono::milliseconds(5);
+  /// … and of who has only to be rung for: a core that wakes up for nothing may be the one where a
+  /// fault is on its way.
+  static constexpr Nanos kQuietTimeout = std::chrono::milliseconds(100);
 
   /// `make_loop(reactor)` builds the loop on the host's reactor. `keep_off`: for a pusher.
   template <class MakeLoop>
@@ -44,6 +48,7 @@ class LaneThread {
         loop_(make_loop(host_->reactor())),
         keep_off_(keep_off) {
     FAULTLINE_CHECK(mailbox_.valid());
+    host_->OnNews([this] { Ring(); });
     thread_ = std::thread([this] { Run(); });
     pthread_setname_np(thread_.native_handle(), name_.substr(0, 15).c_str());
   }
@@ -58,6 +63,12 @@ class LaneThread {
       new_lane_ = std::move(socket);
     }
     Ring();
+  }
+
+  /// Ends a wait: there is something to do that the loop's reactor does not see.
+  void Ring() {
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t put = write(mailbox_.get(), &one, sizeof one);
   }
 
   /// Returns when a step has ended since: what that step counted can be read. Bounded.
@@ -88,17 +99,18 @@ class LaneThread {
   }
 
  private:
+  static constexpr bool kIsPusher = !std::is_same_v<Loop, FaultLoop>;
   static constexpr Nanos kAwaitStepPoll = std::chrono::microseconds(50);
   static constexpr Nanos kRoomPause = std::chrono::milliseconds(500);
   static constexpr int kAwaitStepPolls = 2'000;  ///< 0.1 s
 
   void Run() {
     // A demand fetch is waited for; what is pushed is not.
-    if constexpr (std::is_same_v<Loop, FaultLoop>) RunPromptly();
+    if constexpr (!kIsPusher) RunPromptly();
     host_->reactor().Watch(mailbox_.get(), ReadyToken::kMailbox);
     while (!stopping_.load(std::memory_order_acquire) && !guest_gone()) {
       if (keep_off_) keep_off_->Look();
-      const StepResult result = loop_->Step(kStepTimeout);
+      const StepResult result = loop_->Step(StepTimeout());
       if (result == StepResult::kGuestGone) guest_gone_.store(true, std::memory_order_release);
       if (result == StepResult::kLaneLost) NoteLaneLost();
       wire_bytes_.store(loop_->wire_bytes().value(), std::memory_order_relaxed);
@@ -136,9 +148,8 @@ class LaneThread {
     std::this_thread::sleep_for(kRoomPause);
   }
 
-  void Ring() {
-    const uint64_t one = 1;
-    [[maybe_unused]] const ssize_t put = write(mailbox_.get(), &one, sizeof one);
+  [[nodiscard]] Nanos StepTimeout() const {
+    return kIsPusher && loop_->has_lane() ? kPushTimeout : kQuietTimeout;
   }
 
   const std::string name_;

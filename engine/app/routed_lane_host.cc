@@ -5,9 +5,12 @@
 namespace faultline {
 
 void RoutedLaneHost::Give(Offer offer) {
-  const std::lock_guard lock(mutex_);
-  offer_ = std::make_unique<Offer>(std::move(offer));
-  offered_.store(true, std::memory_order_release);
+  {
+    const std::lock_guard lock(mutex_);
+    offer_ = std::make_unique<Offer>(std::move(offer));
+    offered_.store(true, std::memory_order_release);
+  }
+  ring_();
 }
 
 std::unique_ptr<DirectChannel> RoutedLaneHost::TakeDirect() {

@@ -34,8 +34,9 @@ class RoutedLaneHost final : public LaneHost, private DirectLanes {
     return std::make_unique<RoutedChannel>(tcp_.Open(std::move(socket)), lanes);
   }
   [[nodiscard]] bool full() const override { return tcp_.full(); }
+  void OnNews(std::function<void()> ring) override { ring_ = std::move(ring); }
 
-  /// The lane takes it with its next step. Replaces one that it has not taken yet. Any thread.
+  /// The lane takes it at once. Replaces one that it has not taken yet. Any thread.
   void Give(Offer offer);
   /// `on_lost` runs on the lane's thread whenever a lane of READs is gone: another may be given.
   /// Before the first Give.
@@ -50,6 +51,7 @@ class RoutedLaneHost final : public LaneHost, private DirectLanes {
   TcpLaneHost tcp_;
   rdma::ReadReactor reactor_;
   std::function<void()> on_lost_ = [] {};
+  std::function<void()> ring_ = [] {};
   std::atomic<bool> offered_{false};
   std::atomic<bool> reading_{false};
   std::mutex mutex_;  ///< guards offer_

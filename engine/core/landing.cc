@@ -83,7 +83,7 @@ void Landing::Return(PageRun run, PageEvent event) {
       parts_.placer.Empty(Single(page));
       CompleteDiscarded(page, event, now);
     } else if (change.had_waiter) {
-      parts_.waiters.NoteUnasked();
+      parts_.waiters.NoteGivenBack();
     }
   }
 }

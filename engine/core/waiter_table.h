@@ -13,7 +13,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <utility>
 
 #include "engine/core/units.h"
 
@@ -39,7 +41,14 @@ class WaiterTable {
 
   /// A listed page is Absent and on no lane: the fault loop has to ask for it.
   void NoteUnasked() { unasked_.store(true, std::memory_order_release); }
-  /// True once after NoteUnasked.
+  /// Likewise, and it was another thread's: the fault loops are rung for.
+  void NoteGivenBack() {
+    NoteUnasked();
+    ring_();
+  }
+  /// What rings for the fault loops. Before any page is given back.
+  void OnGivenBack(std::function<void()> ring) { ring_ = std::move(ring); }
+  /// True once after either.
   bool TakeUnasked() {
     return unasked_.load(std::memory_order_relaxed) &&
            unasked_.exchange(false, std::memory_order_acq_rel);
@@ -69,6 +78,7 @@ class WaiterTable {
   std::atomic<size_t> size_{0};
   std::atomic<size_t> probe_max_{0};  ///< no page lies further than this from its home; grows only
   std::atomic<bool> unasked_{false};
+  std::function<void()> ring_ = [] {};
 };
 
 }  // namespace faultline

@@ -19,15 +19,17 @@ constexpr unsigned kEntries = 128;
 constexpr uint64_t kKindMask = 7;
 constexpr uint64_t kNobodyWaits = 0;
 constexpr uint64_t kWatchKind = 7;
-constexpr uint64_t kTickData = 8;                      // of kind kNobodyWaits
-constexpr Nanos kTick = std::chrono::milliseconds(5);  // as long as the loops' own waits
-static_assert(kTick <= kSilenceCheckPeriod);
+constexpr uint64_t kTickData = 8;  // of kind kNobodyWaits
+/// Shorter waits are rare, and have timers of their own.
+constexpr Nanos kTickLeast = std::chrono::milliseconds(5);
 static_assert(alignof(UringReactor::Lane) > kKindMask);
 
 uint64_t LaneData(UringReactor::Lane& lane, unsigned operation) {
   FAULTLINE_CHECK(operation > 0 && operation < kWatchKind);
   return reinterpret_cast<uint64_t>(&lane) | operation;
 }
+
+uint64_t TickData(uint32_t generation) { return (uint64_t{generation} << 32) | kTickData; }
 
 uint64_t WatchData(size_t token, uint32_t generation) {
   return (uint64_t{generation} << 32) | (token << 3) | kWatchKind;
@@ -67,19 +69,21 @@ void UringReactor::QueueEverything(Nanos now) {
 }
 
 /// A timer for each wait costs more than the wait where programming one traps (virtual machines):
-/// one tick stands for all waits that end after it.
-void UringReactor::ArmTick(Nanos now) {
-  if (tick_at_ != Nanos(0)) return;
-  tick_ = {.tv_sec = 0, .tv_nsec = kTick.count()};
+/// one tick stands for all waits that end after it. A later one that is in the kernel already is
+/// left there, and forgotten.
+void UringReactor::ArmTick(Nanos now, Nanos at) {
+  tick_ = {.tv_sec = 0, .tv_nsec = (at - now).count()};
   io_uring_sqe& sqe = ring_->NextSqe();
   io_uring_prep_timeout(&sqe, &tick_, 0, 0);
-  sqe.user_data = kTickData;
-  tick_at_ = now + kTick;
+  sqe.user_data = TickData(++tick_generation_);
+  tick_at_ = at;
 }
 
 void UringReactor::PumpUntil(Nanos deadline, Nanos now) {
-  ArmTick(now);
-  if (deadline < tick_at_) return Pump(deadline - now);
+  const Nanos end = std::min(deadline, now + kSilenceCheckPeriod);
+  const bool has_tick = tick_at_ != Nanos(0) && tick_at_ <= end;
+  if (!has_tick && end - now < kTickLeast) return Pump(end - now);
+  if (!has_tick) ArmTick(now, end);
   ring_->SubmitAndWait();
   Dispatch();
 }
@@ -104,7 +108,7 @@ void UringReactor::Pump(Nanos timeout) {
 void UringReactor::Dispatch() {
   ring_->ForEachCompletion([this](const Uring::Completion& completion) {
     const uint64_t kind = completion.user_data & kKindMask;
-    if (completion.user_data == kTickData) tick_at_ = Nanos(0);
+    if (completion.user_data == TickData(tick_generation_)) tick_at_ = Nanos(0);
     if (kind == kNobodyWaits) return;
     if (kind == kWatchKind) return OnWatchFired(completion.user_data);
     reinterpret_cast<Lane*>(completion.user_data & ~kKindMask)

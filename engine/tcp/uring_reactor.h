@@ -66,7 +66,7 @@ class UringReactor final : public TcpReactor {
 
   explicit UringReactor(std::unique_ptr<Uring> ring) : ring_(std::move(ring)) {}
   void QueueEverything(Nanos now);
-  void ArmTick(Nanos now);
+  void ArmTick(Nanos now, Nanos at);
   void PumpUntil(Nanos deadline, Nanos now);
   bool LookForReplies(Nanos now);
   void ArmWatches();
@@ -78,8 +78,9 @@ class UringReactor final : public TcpReactor {
   std::array<WatchSlot, kTokensMax> watches_{};
   size_t watches_used_ = 0;  ///< slots from here on never had a watch
   std::array<Lane*, kLanesMax> lanes_{};
-  __kernel_timespec tick_{};  ///< the kernel reads it while it submits
-  Nanos tick_at_{0};          ///< when the tick that is in the kernel ends; zero: none is
+  __kernel_timespec tick_{};      ///< the kernel reads it while it submits
+  Nanos tick_at_{0};              ///< when the tick that is in the kernel ends; zero: none is
+  uint32_t tick_generation_ = 0;  ///< tells its completion from that of one it took over from
   ReadySet ready_;
 };
 

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
@@ -51,6 +53,11 @@ class Passing {
   GuestRam ram_;
 };
 
+size_t CountThreads() {
+  return static_cast<size_t>(
+      std::distance(std::filesystem::directory_iterator("/proc/self/task"), {}));
+}
+
 size_t CountMappings() {
   std::ifstream maps("/proc/self/maps");
   size_t count = 0;
@@ -84,11 +91,21 @@ TEST(PageTableKeeper, DropsThemWhenThereAreTooMany) {
 
 TEST(PageTableKeeper, LeavesAFewAlone) {
   const Passing guest;
-  const PageTableKeeper keeper(guest.ram(), {.look_every = std::chrono::milliseconds(1)});
+  const PageTableKeeper keeper(guest.ram(), {.begin_at = PageTableBytes() + ByteCount(450 * 1024),
+                                             .look_every = std::chrono::milliseconds(1)});
   EXPECT_EQ(guest.TouchAll(), 0U);
   const ByteCount touched = PageTableBytes();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   EXPECT_GE(PageTableBytes(), touched);  // a sanitizer adds tables of its own
+}
+
+TEST(PageTableKeeper, WakesNobodyUpForAGuestThatCannotFillThem) {
+  const Passing guest;
+  const size_t threads = CountThreads();
+  const PageTableKeeper idle(guest.ram());
+  EXPECT_EQ(CountThreads(), threads);
+  const PageTableKeeper needed(guest.ram(), {.begin_at = PageTableBytes()});
+  EXPECT_EQ(CountThreads(), threads + 1);
 }
 
 TEST(PageTableKeeper, DisturbsNobodyWhoUsesTheAliasMeanwhile) {
