@@ -1,9 +1,11 @@
 #include "engine/tcp/request_wait.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "engine/tcp/deadline.h"
 
@@ -61,12 +63,19 @@ std::optional<ssize_t> RequestWait::Look(int socket, std::span<std::byte> into) 
     }
     const Nanos before = now;
     now = MonotonicNow();
-    if (now - before < kTakenAway) continue;
+    if (now - before < kTakenAway || !WasPreempted()) continue;
     Pause(now);
     return std::nullopt;
   }
   policy_.NoteLooked(false);
   return std::nullopt;
+}
+
+/// Somebody else was given the core; not an interrupt, nor whoever runs this machine.
+bool RequestWait::WasPreempted() {
+  rusage usage{};
+  if (::getrusage(RUSAGE_THREAD, &usage) != 0) return true;
+  return std::exchange(preemptions_, usage.ru_nivcsw) != usage.ru_nivcsw;
 }
 
 void RequestWait::Pause(Nanos now) {
@@ -78,7 +87,7 @@ void RequestWait::Pause(Nanos now) {
 /// Looks up now and then where packets are processed. Now: the last one was a request, which an
 /// acknowledgement of our answer, processed elsewhere, follows.
 void RequestWait::NoteReceived(int socket) {
-  if (++received_ % kLookUpEvery != 0) return;
+  if (++received_ % kLookUpEvery != kLookUpFirst) return;
   int core = -1;
   socklen_t size = sizeof core;
   if (::getsockopt(socket, SOL_SOCKET, SO_INCOMING_CPU, &core, &size) != 0) return;

@@ -11,7 +11,7 @@
 // was seen to want the same core, a longer while if that is so each time. The reply says which it
 // will be, so that the destination knows whether its own looking can pay.
 //
-// Source: socket(7), SO_INCOMING_CPU; sched_setaffinity(2).
+// Source: socket(7), SO_INCOMING_CPU; sched_setaffinity(2); getrusage(2), ru_nivcsw.
 #pragma once
 
 #include <sched.h>
@@ -31,7 +31,7 @@ namespace faultline::tcp {
 class RequestWait {
  public:
   static constexpr Nanos kLookFor = std::chrono::microseconds(100);
-  static constexpr Nanos kPauseLeast = std::chrono::milliseconds(1);
+  static constexpr Nanos kPauseLeast = std::chrono::microseconds(250);
   static constexpr Nanos kPauseMost = std::chrono::milliseconds(1000);
 
   /// Where the lane's packets are processed it says in `slot` of `cores`, which outlives it; null:
@@ -50,6 +50,7 @@ class RequestWait {
   enum class Place { kAnywhere, kOnIncoming, kOffIncoming };
 
   static constexpr unsigned kLookUpEvery = 16;
+  static constexpr unsigned kLookUpFirst = 4;
   /// Between two looks: somebody else has had the core.
   static constexpr Nanos kTakenAway = std::chrono::microseconds(150);
   /// Besides one for each urgent lane: the guest's where this is its host too, …
@@ -60,6 +61,7 @@ class RequestWait {
   [[nodiscard]] bool HasCoreToSpare(Nanos now);
   void NoteAllowed();
   std::optional<ssize_t> Look(int socket, std::span<std::byte> into);
+  bool WasPreempted();
   void Pause(Nanos now);
   void NoteReceived(int socket);
   bool GoTo(Place place);
@@ -71,6 +73,7 @@ class RequestWait {
   bool looks_ = false;
   Nanos pause_ = kPauseLeast;
   Nanos paused_until_{};
+  long preemptions_ = 0;   ///< when last looked up
   unsigned received_ = 0;  ///< times
   int incoming_ = FaultCores::kAnywhere;
   Place place_ = Place::kAnywhere;

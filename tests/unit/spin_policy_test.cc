@@ -12,6 +12,13 @@ void Miss(SpinPolicy& policy, int times) {
   }
 }
 
+void Hit(SpinPolicy& policy, int times) {
+  for (int i = 0; i < times; ++i) {
+    ASSERT_TRUE(policy.Pays()) << i;
+    policy.NoteLooked(true);
+  }
+}
+
 /// How many waits are slept until it is tried again.
 int Slept(SpinPolicy& policy) {
   int waits = 0;
@@ -25,22 +32,32 @@ TEST(SpinPolicy, PaysUntilItHasBeenInVainSeveralTimesInARow) {
   EXPECT_EQ(Slept(policy), SpinPolicy::kWaitsSlept);
 }
 
-TEST(SpinPolicy, OneThatCameWipesOutTheMisses) {
+TEST(SpinPolicy, PaysForAsLongAsTwoOfThreeCome) {
   SpinPolicy policy;
-  for (int i = 0; i < 10; ++i) {
-    Miss(policy, SpinPolicy::kMissesMax - 1);
-    ASSERT_TRUE(policy.Pays());
-    policy.NoteLooked(true);
+  Miss(policy, SpinPolicy::kMissesMax - 1);
+  for (int i = 0; i < 100; ++i) {
+    Hit(policy, SpinPolicy::kHitsForAMiss);
+    Miss(policy, 1);
   }
+  EXPECT_TRUE(policy.Pays());
 }
 
-TEST(SpinPolicy, IsTriedAgainOnceAndThenAsLongAsItComes) {
+TEST(SpinPolicy, DoesNotPayWhereEveryOtherOneComesTooLate) {
+  SpinPolicy policy;
+  int looks = 0;
+  while (policy.Pays() && looks < 100) policy.NoteLooked(++looks % 2 == 0);
+  EXPECT_LT(looks, 4 * SpinPolicy::kMissesMax);
+}
+
+TEST(SpinPolicy, IsTriedAgainAFewTimesAndThenAsLongAsItComes) {
   SpinPolicy policy;
   Miss(policy, SpinPolicy::kMissesMax);
   EXPECT_EQ(Slept(policy), SpinPolicy::kWaitsSlept);
-  policy.NoteLooked(false);  // still in vain
+  policy.NoteLooked(false);
+  Miss(policy, SpinPolicy::kChances - 1);  // still in vain
   EXPECT_EQ(Slept(policy), SpinPolicy::kWaitsSlept);
   policy.NoteLooked(true);
+  Hit(policy, 2 * SpinPolicy::kMissesMax);
   Miss(policy, SpinPolicy::kMissesMax);
   EXPECT_EQ(Slept(policy), SpinPolicy::kWaitsSlept);
 }
