@@ -117,6 +117,10 @@ bool GuestRam::Write(PageRun run, std::span<const std::byte> bytes) const {
 
 bool GuestRam::AllocatesAhead(PageRun run) const { return FileOf(run).gives_huge_pages(); }
 
+bool GuestRam::MapsMany(PageIndex page) const {
+  return FileOf({page, PageCount(1)}).gives_huge_pages();
+}
+
 Status GuestRam::PopulateWrite(PageRun run) const {
   std::span<std::byte> rest = window_.BytesOf(run);
   // A page larger than a piece is populated whole by its first piece.

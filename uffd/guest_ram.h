@@ -35,6 +35,7 @@ class GuestRam final : public PageReader {
 
   bool Read(PageRun run, std::span<std::byte> out) override;
   [[nodiscard]] std::optional<FilePlace> PlaceOf(PageRun run) const override;
+  [[nodiscard]] bool MapsMany(PageIndex page) const override;
   /// Writes whole pages into the file. False: it has no memory left. REQUIRES: tmpfs.
   [[nodiscard]] bool Write(PageRun run, std::span<const std::byte> bytes) const;
 

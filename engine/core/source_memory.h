@@ -44,6 +44,9 @@ class PageReader {
   /// Where `run` (within a region) starts in a file that can be sent from without copying
   /// (sendfile); nothing if it cannot. Any thread.
   [[nodiscard]] virtual std::optional<FilePlace> PlaceOf(PageRun) const { return std::nullopt; }
+  /// Whether `page`, which is present, is read through the mapping for less than by a call: where
+  /// one page fault maps a huge page of them. Any thread.
+  [[nodiscard]] virtual bool MapsMany(PageIndex) const { return false; }
   /// Fills `out` (whole pages) with the content of `run`. Never allocates guest memory.
   /// False: the file could not be read. Any thread.
   virtual bool Read(PageRun run, std::span<std::byte> out) = 0;
