@@ -6,6 +6,8 @@ namespace {
 
 void Count(std::atomic<uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
 
+PageRun First(PageRun run) { return {run.first, PageCount(1)}; }
+
 /// What is left of `run` behind its first `pages`.
 PageRun Behind(PageRun run, uint64_t pages) {
   return {run.first + PageCount(pages), run.count - PageCount(pages)};
@@ -40,7 +42,9 @@ PlaceResult UffdPlacer::Map(PageRun run, Way way) {
     if (progress.outcome == UffdOutcome::kDone) return result;
     run = Behind(run, progress.done.value() / page_bytes);
     if (progress.outcome == UffdOutcome::kPartial) continue;
-    const PlaceResult page_result = MapOnePage(run.first, way);
+    const bool is_last = run.count == PageCount(1);
+    const UffdOutcome outcome = is_last ? progress.outcome : Try(First(run), way).outcome;
+    const PlaceResult page_result = MapOnePage(run.first, way, outcome);
     if (page_result == PlaceResult::kRetry || page_result == PlaceResult::kGone) return page_result;
     if (page_result == PlaceResult::kAlreadyPresent) result = page_result;
     run = Behind(run, 1);
@@ -48,13 +52,12 @@ PlaceResult UffdPlacer::Map(PageRun run, Way way) {
   return result;
 }
 
-/// CONTINUE finds what is in the page cache, ZEROPAGE makes what is not, so one of them succeeds
-/// unless the guest keeps changing the page meanwhile.
-PlaceResult UffdPlacer::MapOnePage(PageIndex page, Way way) {
+/// `outcome`: of the first attempt. CONTINUE finds what is in the page cache, ZEROPAGE makes what
+/// is not, so one of them succeeds unless the guest keeps changing the page meanwhile.
+PlaceResult UffdPlacer::MapOnePage(PageIndex page, Way way, UffdOutcome outcome) {
   constexpr int kAttemptsMax = 4;
   const PageRun run{page, PageCount(1)};
-  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
-    const UffdOutcome outcome = Try(run, way).outcome;
+  for (int attempt = 1; attempt <= kAttemptsMax; ++attempt) {
     switch (outcome) {
       case UffdOutcome::kDone:
         return PlaceResult::kPlaced;
@@ -72,6 +75,7 @@ PlaceResult UffdPlacer::MapOnePage(PageIndex page, Way way) {
       default:
         return CannotMap(page, outcome);
     }
+    if (attempt < kAttemptsMax) outcome = Try(run, way).outcome;
   }
   return PlaceResult::kRetry;
 }

@@ -51,7 +51,7 @@ class UffdPlacer final : public PagePlacer {
  private:
   enum class Way : uint8_t { kContinue = 1, kZero };
   PlaceResult Map(PageRun run, Way way);
-  PlaceResult MapOnePage(PageIndex page, Way way);
+  PlaceResult MapOnePage(PageIndex page, Way way, UffdOutcome outcome);
   [[nodiscard]] UffdProgress Try(PageRun run, Way way) const;
   [[nodiscard]] UffdProgress ZeroFirstHugePage(PageRun run) const;
   PlaceResult CannotMap(PageIndex page, UffdOutcome outcome);

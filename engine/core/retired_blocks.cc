@@ -36,7 +36,8 @@ bool RetiredBlocks::Defers(PageIndex page) const {
 
 PageRun RetiredBlocks::Around(PageIndex page) const {
   const std::optional<Block> block = BlockOf(page);
-  if (!block) return {page, PageCount(0)};
+  const bool retired = block && retired_[block->number].load(std::memory_order_relaxed);
+  if (!block || retired) return {page, PageCount(0)};
   const uint64_t groups = (page - block->pages.first).value() / kAround.value();
   return {block->pages.first + PageCount(groups * kAround.value()), kAround};
 }

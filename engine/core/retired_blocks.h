@@ -44,7 +44,8 @@ class RetiredBlocks {
   /// Pages beside this one may stay Held until their block is retired. Not so in regions of larger
   /// pages, at a region's end where no whole block fits, and while too many blocks stand alone.
   [[nodiscard]] bool Defers(PageIndex page) const;
-  /// The kAround pages with this one among them; empty if it belongs to no block.
+  /// The kAround pages with this one among them; empty if it belongs to no block, or to one that is
+  /// retired: what nobody waits for there is the kernel's to map.
   [[nodiscard]] PageRun Around(PageIndex page) const;
   /// Pages of `run`, of any length, have become complete: retires what is whole now.
   void NoteComplete(PageRun run);

@@ -78,6 +78,8 @@ TEST_F(RetiredBlocksTest, AFaultBringsItsSixteenPages) {
   EXPECT_EQ(blocks_.Around(PageIndex(47)), Pages(32, 16));
   EXPECT_EQ(blocks_.Around(PageIndex(48)), Pages(48, 16));
   EXPECT_TRUE(blocks_.Around(PageIndex(128)).empty());
+  CompleteAndNote(Pages(32, 32));
+  EXPECT_TRUE(blocks_.Around(PageIndex(47)).empty()) << "retired: the kernel maps them";
 }
 
 struct FewIslands : RetiredBlocksTest {
