@@ -7,10 +7,10 @@
 //   idle      demand fetches alone
 //   pushed    with the pusher at full rate beside them; touches under 5 µs found their page there
 //
-// The guest's RAM lies on a tmpfs with huge pages, as the README advises, put ahead of need as the
-// engine does, or in small pages, and what the engine takes has been warmed (warm_memory.h): the
-// floor's memory is there, too. Interleaved: each repetition measures all of them, in turning
-// order. Goals: issue 3.
+// The guest's RAM, at both ends and that of the floor's guest, lies on a tmpfs with huge pages, as
+// the README advises, or in small pages. At the destination it is put ahead of need as the engine
+// does, and what the engine takes has been warmed (warm_memory.h): the floor's memory is there,
+// too. Interleaved: each repetition measures all of them, in turning order. Goals: issue 3.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -41,6 +41,8 @@ struct Options {
   std::string json_path;
 };
 
+bool IsHuge(const Options& options) { return options.pages == "huge"; }
+
 constexpr uint32_t kWaitedNs = 5'000;
 
 struct Repetition {
@@ -56,7 +58,9 @@ struct Repetition {
 };
 
 void MeasureFloor(const Options& options, Repetition& into) {
-  into.uffd = Samples(UserfaultRoundTrips(options.touches));
+  const FloorGuest guest{options.guest_mib << 20, IsHuge(options)};
+  WarmMemory(ByteCount(guest.bytes));
+  into.uffd = Samples(UserfaultRoundTrips(guest, options.touches));
   for (const PingMode mode : kPingModes) {
     const Samples samples(PingPongs(options.touches / 2, mode));
     const bool best = into.ping.count() == 0 || samples.Quantile(0.5) < into.ping.Quantile(0.5);
@@ -66,7 +70,8 @@ void MeasureFloor(const Options& options, Repetition& into) {
   }
   into.floor = into.uffd.FollowedBy(into.ping);
   for (size_t mode = 0; mode < into.both.size(); ++mode) {
-    into.both[mode] = Samples(RawFetches(options.touches / 2, kPingModes[mode]));
+    WarmMemory(ByteCount(guest.bytes));
+    into.both[mode] = Samples(RawFetches(guest, options.touches / 2, kPingModes[mode]));
   }
 }
 
@@ -78,7 +83,8 @@ MoveResult Move(const Options& options, const SourceRam& ram, uint32_t streams, 
       .touches = streams == 0 ? options.touches : (options.guest_mib << 20) / 4096,
       .seed = seed,
       .cpu = options.free || options.threads > 1 ? std::nullopt : std::optional(kGuestCpu),
-      .huge = options.pages == "huge"};
+      .huge = IsHuge(options)};
+  plan.look_every = std::chrono::milliseconds(50);
   plan.shards = options.shards;
   plan.bulk_streams = streams;
   plan.io = options.io == "uring"   ? IoPreference::kUring
@@ -217,7 +223,7 @@ int Main(int argc, char** argv) {
   app.add_option("--json", options.json_path);
   CLI11_PARSE(app, argc, argv);
   spdlog::set_level(spdlog::level::warn);
-  const SourceRam ram(options.guest_mib << 20);
+  const SourceRam ram(options.guest_mib << 20, IsHuge(options));
   std::vector<Repetition> all;
   for (int number = 0; number < options.repetitions; ++number) {
     all.push_back(Measure(options, ram, number));

@@ -146,7 +146,7 @@ int Main(int argc, char** argv) {
   app.add_option("--json", options.json_path);
   CLI11_PARSE(app, argc, argv);
   spdlog::set_level(spdlog::level::warn);
-  const SourceRam ram(uint64_t{1} << 30);
+  const SourceRam ram(uint64_t{1} << 30, false);
   ThreadsTable threads;
   SizeTable sizes;
   for (int number = 0; number < options.repetitions; ++number) {

@@ -48,13 +48,13 @@ void HandleFaults(int uffd, uint32_t count, Fetch fetch) {
 /// A native guest whose faults come to a handler on the guest's core.
 class FaultingGuest {
  public:
-  explicit FaultingGuest(uint32_t touches)
+  FaultingGuest(FloorGuest guest, uint32_t touches)
       : touches_(touches),
-        // Each touch has to fault: the handler waits for all of them.
-        guest_({.bytes = std::max(uint64_t{64} << 20, touches * uint64_t{4096}),
+        guest_({.bytes = guest.bytes,
                 .touches = touches,
                 .cpu = kGuestCpu,
-                .filled = true}),
+                .filled = true,
+                .huge = guest.huge}),
         vm_(guest_.Description()),
         attached_(*AttachUserfault(*TargetProcess::Open(guest_.pid()))) {
     const VmRegion& region = vm_.regions[0];
@@ -157,8 +157,8 @@ std::vector<uint32_t> TimePings(const PingServer& server, uint32_t count) {
 
 }  // namespace
 
-std::vector<uint32_t> UserfaultRoundTrips(uint32_t touches) {
-  return FaultingGuest(touches).Run([](uint64_t) {});
+std::vector<uint32_t> UserfaultRoundTrips(FloorGuest guest, uint32_t touches) {
+  return FaultingGuest(guest, touches).Run([](uint64_t) {});
 }
 
 std::string NameOf(PingMode mode) {
@@ -180,8 +180,8 @@ std::vector<uint32_t> PingPongs(uint32_t count, PingMode mode) {
   return took;
 }
 
-std::vector<uint32_t> RawFetches(uint32_t touches, PingMode mode) {
-  FaultingGuest guest(touches);
+std::vector<uint32_t> RawFetches(FloorGuest plan, uint32_t touches, PingMode mode) {
+  FaultingGuest guest(plan, touches);
   const PingServer server(mode);
   const Geometry geometry = *GeometryOf(guest.vm());
   const GuestRam ram = *GuestRam::Open(geometry, guest.vm(), RamAccess::kReadWrite);

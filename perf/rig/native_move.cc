@@ -156,8 +156,8 @@ void PutMemoryAhead(const NativeGuest& guest, DestinationPages& pages) {
 
 }  // namespace
 
-SourceRam::SourceRam(uint64_t guest_bytes)
-    : bytes_(std::min(guest_bytes, kRegionBytesMax)), file_(MakeRamFile(bytes_, true)) {}
+SourceRam::SourceRam(uint64_t guest_bytes, bool huge)
+    : bytes_(std::min(guest_bytes, kRegionBytesMax)), file_(MakeRamFile(bytes_, true, huge)) {}
 
 void SourceRam::Warm() const {
   std::vector<char> buffer(size_t{1} << 20);
@@ -188,7 +188,7 @@ MoveResult MoveNativeGuest(const SourceRam& ram, const MovePlan& plan) {
     guest.Go();
     const bool pushes = plan.bulk_streams > 0;
     while (pushes ? destination.pages().missing() > PageCount(0) : !guest.finished()) {
-      ::usleep(pushes ? 2'000 : 20'000);  // takes 15 µs of a processor from what is measured
+      std::this_thread::sleep_for(plan.look_every);
     }
     result.total = clock.Now() - start;
     guest.AwaitFinished();
