@@ -15,6 +15,7 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <fstream>
@@ -23,6 +24,7 @@
 #include "perf/rig/floor.h"
 #include "perf/rig/native_move.h"
 #include "perf/rig/samples.h"
+#include "perf/rig/touch_plan.h"
 #include "perf/rig/warm_memory.h"
 
 namespace faultline::rig {
@@ -58,7 +60,7 @@ struct Repetition {
 };
 
 void MeasureFloor(const Options& options, Repetition& into) {
-  const FloorGuest guest{options.guest_mib << 20, IsHuge(options)};
+  const FloorGuest guest{std::min(options.guest_mib << 20, kRegionBytesMax), IsHuge(options)};
   WarmMemory(ByteCount(guest.bytes));
   into.uffd = Samples(UserfaultRoundTrips(guest, options.touches));
   for (const PingMode mode : kPingModes) {

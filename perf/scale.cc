@@ -51,6 +51,7 @@ void MeasureThreads(const Options& options, const SourceRam& ram, int number, Th
                     .touches = options.touches,
                     .seed = static_cast<uint64_t>(2 * number + 1)};
       plan.shards = shards;
+      plan.look_every = std::chrono::milliseconds(20);
       plan.bulk_streams = 0;
       MoveResult result = Move(ram, plan);
       const double seconds = std::chrono::duration<double>(result.total).count();

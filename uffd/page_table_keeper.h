@@ -1,7 +1,7 @@
 // Keeps the engine's own page tables small. Every page that is touched through an alias leaves an
 // entry there, 2 MiB of them for each GiB of 4 KiB pages: as a share of a large guest, more than
 // all the rest of the engine. What has been sent or has landed is not touched again soon, so the
-// tables go, piece by piece, whenever there are too many. Up to 6 GiB of guest nobody even looks,
+// tables go, piece by piece, whenever there are too many. Below 6 GiB of guest nobody even looks,
 // and up to some 12 GiB nothing is done; behind that it is what the kernel would otherwise do when
 // the engine ends.
 //

@@ -120,7 +120,7 @@ Status DestinationPages::StartFaultThreads(const PageLimits& limits) {
           return std::make_unique<FaultLoop>(PartsFor(*metrics_[shard]), *sources_[shard], on);
         }));
   }
-  waiters_.OnGivenBack([this] {
+  waiters_.OnUnasked([this] {
     for (const auto& thread : fault_threads_) thread->Ring();
   });
   return {};

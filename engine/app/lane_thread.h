@@ -149,6 +149,8 @@ class LaneThread {
   }
 
   [[nodiscard]] Nanos StepTimeout() const {
+    // Rung for during the last step, perhaps behind what that had looked at.
+    if (loop_->ready().Has(ReadyToken::kMailbox)) return Nanos(0);
     return kIsPusher && loop_->has_lane() ? kPushTimeout : kQuietTimeout;
   }
 

@@ -131,7 +131,7 @@ void SourceSession::SendHoles() {
     spdlog::warn("{}", data.error().message);
     return;
   }
-  MarkPresent(*data, *presence_);
+  presence_->Finish(*data);
   Status sent = SendRuns(wire::FrameType::kHoles, HolesBetween(*geometry_, *data));
   if (sent.has_value()) sent = link_->Send(wire::FrameType::kHolesDone);
   if (!sent.has_value()) spdlog::debug("{}", sent.error().message);

@@ -15,9 +15,9 @@ StepResult FaultLoop::Step(Nanos timeout) {
   ready_ = reactor_.Wait(WaitLimit(timeout));
   TakeFaults();      // 1 fault: what the guest waits for and what it gave up …
                      // 2 request: … Answer claims an absent page and posts it
-  AskForUnasked();   //   and what a dead or full lane could not take
   TakeArrivals();    // 3 fetch: bytes have landed in the alias …
                      // 4 place, 5 wake: … and landing_ maps them, which wakes who waits
+  AskForUnasked();   //   there may be room now for what a dead or full lane could not take
   landing_.Retry();  //   and maps what had to wait for an event that TakeFaults has read
   if (guest_gone_ || landing_.guest_gone()) return StepResult::kGuestGone;
   if (lane_ != nullptr && lane_->Health() == LaneHealth::kBroken) {
@@ -61,7 +61,7 @@ void FaultLoop::Answer(PageIndex page, Nanos now) {
     case PageState::kAbsent:
       faults.from_urgent.Add();
       if (change.after == PageState::kRequested) return Request(page, now);
-      return parts_.waiters.NoteUnasked();
+      return NoteUnasked();
     case PageState::kRequested:
     case PageState::kDiscarding: return faults.joined_bulk.Add();
     case PageState::kHeld:
@@ -73,6 +73,12 @@ void FaultLoop::Answer(PageIndex page, Nanos now) {
     case PageState::kMapped: faults.again.Add(); break;
   }
   landing_.Settle(page, now);
+}
+
+/// Ours to ask for once there is room; without a lane, whose else has one.
+void FaultLoop::NoteUnasked() {
+  if (lane_ != nullptr) return parts_.waiters.NoteUnasked();
+  parts_.waiters.RingForUnasked();
 }
 
 // REQUIRES: this call's claim, and room on the lane.

@@ -77,15 +77,16 @@ void Landing::CompleteDiscarded(PageIndex page, PageEvent event, Nanos landed) {
 /// Nobody lands in the pages any more, and they are not the guest's.
 void Landing::Return(PageRun run, PageEvent event) {
   const Nanos now = parts_.clock.Now();
+  bool awaited = false;
   for (PageIndex page = run.first; page < run.end(); ++page) {
     const Ledger::Change change = parts_.ledger.ApplyFrom(PageState::kRequested, page, event);
     if (!change.legal) {
       parts_.placer.Empty(Single(page));
       CompleteDiscarded(page, event, now);
-    } else if (change.had_waiter) {
-      parts_.waiters.NoteGivenBack();
     }
+    awaited = awaited || (change.legal && change.had_waiter);
   }
+  if (awaited) parts_.waiters.RingForUnasked();
 }
 
 void Landing::Remove(PageRun removed) {

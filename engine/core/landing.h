@@ -14,7 +14,7 @@
 // (Ledger::OnFault). The guest's thread sleeps from before that moment until somebody wakes P.
 //   1. P was missing when the mark was set. Whoever completes P does so by compare-and-swap on
 //      the same byte, so it sees the mark, and calls Settle. A lane that dies instead leaves P
-//      Absent with its mark and says so (WaiterTable::NoteGivenBack): the fault loop asks again.
+//      Absent with its mark and says so (WaiterTable::RingForUnasked): the fault loop asks again.
 //   2. P was not missing and nobody was placing it: the fault loop itself calls Settle.
 //   3. Another thread was placing P (BeginPlacing, which took any earlier mark, had happened and
 //      its end had not). That end is a compare-and-swap too: it sees the new mark. If the page was

@@ -45,7 +45,8 @@ class RetiredBlocks {
   /// pages, at a region's end where no whole block fits, and while too many blocks stand alone.
   [[nodiscard]] bool Defers(PageIndex page) const;
   /// The kAround pages with this one among them; empty if it belongs to no block, or to one that is
-  /// retired: what nobody waits for there is the kernel's to map.
+  /// retired: what nobody waits for there is the kernel's to map. (Where the kernel refused, each
+  /// is a fault of its own.)
   [[nodiscard]] PageRun Around(PageIndex page) const;
   /// Pages of `run`, of any length, have become complete: retires what is whole now.
   void NoteComplete(PageRun run);

@@ -39,15 +39,16 @@ class WaiterTable {
   std::optional<Times> Remove(PageIndex page);
   [[nodiscard]] size_t size() const { return size_.load(std::memory_order_relaxed); }
 
-  /// A listed page is Absent and on no lane: the fault loop has to ask for it.
+  /// A listed page is Absent and on no lane: the fault loop that says so asks for it with a step of
+  /// its own, as soon as its lane has room.
   void NoteUnasked() { unasked_.store(true, std::memory_order_release); }
-  /// Likewise, and it was another thread's: the fault loops are rung for.
-  void NoteGivenBack() {
+  /// Likewise, and whichever fault loop has a lane is to ask for it: all are rung for.
+  void RingForUnasked() {
     NoteUnasked();
     ring_();
   }
-  /// What rings for the fault loops. Before any page is given back.
-  void OnGivenBack(std::function<void()> ring) { ring_ = std::move(ring); }
+  /// What rings for the fault loops. Before any lane is opened.
+  void OnUnasked(std::function<void()> ring) { ring_ = std::move(ring); }
   /// True once after either.
   bool TakeUnasked() {
     return unasked_.load(std::memory_order_relaxed) &&

@@ -54,7 +54,7 @@ void RequestWait::NoteAllowed() {
 /// Nothing: it did not come in time.
 std::optional<ssize_t> RequestWait::Look(int socket, std::span<std::byte> into) {
   Nanos now = MonotonicNow();
-  const Nanos until = now + kLookFor;
+  Nanos until = now + kLookFor;
   while (now < until) {
     const ssize_t got = ::recv(socket, into.data(), into.size(), MSG_DONTWAIT);
     if (got >= 0 || errno != EAGAIN) {
@@ -63,9 +63,12 @@ std::optional<ssize_t> RequestWait::Look(int socket, std::span<std::byte> into) 
     }
     const Nanos before = now;
     now = MonotonicNow();
-    if (now - before < kTakenAway || !WasPreempted()) continue;
-    Pause(now);
-    return std::nullopt;
+    if (now - before < kTakenAway) continue;
+    if (WasPreempted()) {
+      Pause(now);
+      return std::nullopt;
+    }
+    until += now - before;  // that was no looking
   }
   policy_.NoteLooked(false);
   return std::nullopt;

@@ -73,7 +73,7 @@ class RequestWait {
   bool looks_ = false;
   Nanos pause_ = kPauseLeast;
   Nanos paused_until_{};
-  long preemptions_ = 0;   ///< when last looked up
+  long preemptions_ = 0;   ///< when last looked up: those since then count, short ones too
   unsigned received_ = 0;  ///< times
   int incoming_ = FaultCores::kAnywhere;
   Place place_ = Place::kAnywhere;

@@ -20,7 +20,7 @@ constexpr uint64_t kKindMask = 7;
 constexpr uint64_t kNobodyWaits = 0;
 constexpr uint64_t kWatchKind = 7;
 constexpr uint64_t kTickData = 8;  // of kind kNobodyWaits
-/// Shorter waits are rare, and have timers of their own.
+/// Shorter waits (a pusher's that is paced, a retry's) have timers of their own.
 constexpr Nanos kTickLeast = std::chrono::milliseconds(5);
 static_assert(alignof(UringReactor::Lane) > kKindMask);
 
@@ -81,6 +81,7 @@ void UringReactor::ArmTick(Nanos now, Nanos at) {
 
 void UringReactor::PumpUntil(Nanos deadline, Nanos now) {
   const Nanos end = std::min(deadline, now + kSilenceCheckPeriod);
+  if (end <= now) return Pump(Nanos::zero());
   const bool has_tick = tick_at_ != Nanos(0) && tick_at_ <= end;
   if (!has_tick && end - now < kTickLeast) return Pump(end - now);
   if (!has_tick) ArmTick(now, end);

@@ -79,7 +79,7 @@ class UringReactor final : public TcpReactor {
   size_t watches_used_ = 0;  ///< slots from here on never had a watch
   std::array<Lane*, kLanesMax> lanes_{};
   __kernel_timespec tick_{};      ///< the kernel reads it while it submits
-  Nanos tick_at_{0};              ///< when the tick that is in the kernel ends; zero: none is
+  Nanos tick_at_{0};              ///< when the newest tick in the kernel ends; zero: none is
   uint32_t tick_generation_ = 0;  ///< tells its completion from that of one it took over from
   ReadySet ready_;
 };

@@ -57,6 +57,8 @@ class FaultingGuest {
                 .huge = guest.huge}),
         vm_(guest_.Description()),
         attached_(*AttachUserfault(*TargetProcess::Open(guest_.pid()))) {
+    // Each touch has to fault: the handler waits for all of them.
+    FAULTLINE_CHECK(vm_.regions.size() == 1 && touches <= guest.bytes / kPageBytes);
     const VmRegion& region = vm_.regions[0];
     FAULTLINE_CHECK(
         attached_.uffd.Register(region.base, region.shape.length, UffdMode::kMissingAndMinor)

@@ -13,7 +13,7 @@ inline constexpr int kGuestCpu = 0;
 
 /// The guest: as that of the engine beside it.
 struct FloorGuest {
-  uint64_t bytes = uint64_t{1} << 30;  ///< a power of two; no fewer pages than touches
+  uint64_t bytes = uint64_t{1} << 30;  ///< a power of two, one region; no fewer pages than touches
   bool huge = true;                    ///< as GuestPlan::huge
 };
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <optional>
 #include <thread>
@@ -40,7 +41,7 @@ class Source {
         window_(Require(GuestRam::Open(geometry_, vm_, RamAccess::kRead))),
         page_tables_(window_),
         presence_(geometry_.page_count()) {
-    presence_.MarkPresent({PageIndex(0), geometry_.page_count()});
+    presence_.Finish(std::array{PageRun{PageIndex(0), geometry_.page_count()}});
     OpenLanes(LaneKind::kUrgent, plan.shards, to);
     OpenLanes(LaneKind::kBulk, plan.bulk_streams, to);
   }

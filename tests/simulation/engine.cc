@@ -6,7 +6,9 @@
 namespace faultline::simulation {
 namespace {
 
-constexpr Nanos kStepTimeout{500'000};
+/// A fault loop sleeps until something comes of itself or somebody rings: what nobody says is lost.
+constexpr Nanos kFaultStepTimeout = Nanos::max();
+constexpr Nanos kPushStepTimeout{500'000};
 constexpr PageCount kBlockPages{RetiredBlocks::kAround};
 constexpr int kIslandsMax = 2;
 
@@ -39,10 +41,11 @@ class EngineThread : public Actor {
     return has_lane_ ? reactor_.sleeps_until() : std::min(dial_at_, reactor_.sleeps_until());
   }
   [[nodiscard]] bool gone() const { return gone_; }
+  void Ring() { reactor_.Ring(); }
 
  protected:
   template <class Loop>
-  void StepLoop(Loop& loop) {
+  void StepLoop(Loop& loop, Nanos timeout) {
     if (!has_lane_ && world_.Now() >= dial_at_) {
       auto lane = std::make_unique<Lane>(network_, capacity_);
       reactor_.SetLane(lane.get());
@@ -50,7 +53,7 @@ class EngineThread : public Actor {
       has_lane_ = true;
       loop.SetLane(std::move(lane));
     }
-    const StepResult result = loop.Step(kStepTimeout);
+    const StepResult result = loop.Step(timeout);
     if (result == StepResult::kGuestGone) gone_ = true;
     if (result == StepResult::kLaneLost) {
       Law(!loop.has_lane(), "a lost lane is dropped", 0);
@@ -91,7 +94,7 @@ class Engine::FaultThread final : public EngineThread {
               memory_, reactor_) {}
 
   void Step() override {
-    StepLoop(loop_);
+    StepLoop(loop_, kFaultStepTimeout);
     memory_.ReadIsApplied();
     const FaultCounters& faults = fault_metrics_.faults;
     const uint64_t exits = faults.from_urgent.value() + faults.joined_bulk.value() +
@@ -118,7 +121,7 @@ class Engine::PushThread final : public EngineThread {
         cap_(habits.window_follows ? WindowController::kMost : habits.window) {}
 
   void Step() override {
-    StepLoop(pusher_);
+    StepLoop(pusher_, kPushStepTimeout);
     if (has_lane_) CheckWindow();
   }
 
@@ -257,6 +260,7 @@ Engine::Engine(World& world, const Geometry& geometry, GuestMemory& memory, Netw
   memory.SetLedger(ledger_.get());
   network.SetLedger(ledger_.get());
   fault_thread_ = std::make_unique<FaultThread>(*this, world, network, habits);
+  waiters_.OnUnasked([this] { fault_thread_->Ring(); });
   for (size_t i = 0; i < habits.pushers; ++i) {
     push_threads_.push_back(std::make_unique<PushThread>(*this, world, network, habits));
   }

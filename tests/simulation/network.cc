@@ -79,6 +79,11 @@ void Lane::Flush() {
   }
 }
 
+bool Lane::HasQueued() const {
+  return std::any_of(fetches_.begin(), fetches_.end(),
+                     [](const Fetch& fetch) { return fetch.stage == Stage::kQueued; });
+}
+
 Nanos Lane::NextAt() const {
   Nanos next = Nanos::max();
   for (const Fetch& fetch : fetches_) {
@@ -180,6 +185,7 @@ ReadySet SimReactor::Ready() const {
   ReadySet ready;
   if (watches_faults_ && memory_.HasEvents()) ready.Add(ReadyToken::kFaults);
   if (lane_ != nullptr && lane_->HasNews()) ready.Add(ReadyToken::kLane);
+  if (rung_) ready.Add(ReadyToken::kMailbox);
   return ready;
 }
 
@@ -187,7 +193,9 @@ ReadySet SimReactor::Wait(Nanos timeout) {
   if (lane_ != nullptr) lane_->Flush();
   world_.Yield();
   const ReadySet ready = Ready();
-  sleeps_until_ = ready.empty() ? world_.Now() + timeout : Nanos(0);
+  const Nanos until = timeout == Nanos::max() ? timeout : world_.Now() + timeout;
+  sleeps_until_ = ready.empty() ? until : Nanos(0);
+  if (ready.Has(ReadyToken::kMailbox)) rung_ = false;
   return ready;
 }
 

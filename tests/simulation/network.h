@@ -95,6 +95,7 @@ class Lane final : public PageChannel {
 
   /// With Reactor::Wait: what is queued leaves.
   void Flush();
+  [[nodiscard]] bool HasQueued() const;
   [[nodiscard]] bool HasNews() const { return broken_ || !arrivals_.empty(); }
   void Break() { broken_ = true; }
   /// When the next message of this lane moves; max if none is under way.
@@ -135,7 +136,13 @@ class SimReactor final : public Reactor {
   ReadySet Wait(Nanos timeout) override;
 
   void SetLane(Lane* lane) { lane_ = lane; }
-  [[nodiscard]] bool IsReady() const { return !Ready().empty() || world_.Now() >= sleeps_until_; }
+  /// Another thread's message: ends a wait, once.
+  void Ring() { rung_ = true; }
+  /// With something queued the thread is not in its wait yet, where that leaves.
+  [[nodiscard]] bool IsReady() const {
+    const bool queued = lane_ != nullptr && lane_->HasQueued();
+    return queued || !Ready().empty() || world_.Now() >= sleeps_until_;
+  }
   [[nodiscard]] Nanos sleeps_until() const { return sleeps_until_; }
 
  private:
@@ -145,6 +152,7 @@ class SimReactor final : public Reactor {
   GuestMemory& memory_;
   Lane* lane_ = nullptr;
   bool watches_faults_ = false;
+  bool rung_ = false;
   Nanos sleeps_until_{0};
 };
 

@@ -54,6 +54,20 @@ TEST_P(ReactorTest, NothingReadyIsAnEmptySetAfterTheTimeout) {
   EXPECT_TRUE(reactor_->Wait(Nanos::zero()).empty());
 }
 
+TEST_P(ReactorTest, AWaitEndsInTimeBehindALongerOneThatWasCutShort) {
+  reactor_->Watch(first_.get(), ReadyToken::kMailbox);
+  Ring(first_);
+  EXPECT_TRUE(reactor_->Wait(seconds(60)).Has(ReadyToken::kMailbox));
+  Drain(first_);
+  reactor_->Wait(Nanos::zero());  // may report once more what has just been read
+  const Nanos before = tcp::MonotonicNow();
+  for (int wait = 0; wait < 3; ++wait) {
+    EXPECT_TRUE(reactor_->Wait(milliseconds(10)).empty());
+  }
+  EXPECT_GE(tcp::MonotonicNow() - before, milliseconds(29));
+  EXPECT_LT(tcp::MonotonicNow() - before, seconds(5));
+}
+
 TEST_P(ReactorTest, AReadableDescriptorIsReportedUntilItIsRead) {
   reactor_->Watch(first_.get(), ReadyToken::kFaults);
   Ring(first_);

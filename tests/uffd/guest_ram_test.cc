@@ -149,6 +149,16 @@ TEST(GuestRamTest, MarksDataInAPresenceMap) {
   EXPECT_FALSE(presence.IsPresent(Page(5)));
 }
 
+TEST(GuestRamTest, OneFaultMapsManyPagesWhereTheFileGivesHugeOnes) {
+  OwnMemory small({{BackingKind::kTmpfs, 8, 0}});
+  EXPECT_FALSE(OpenForReading(small).MapsMany(Page(0)));
+  const std::string reason = WhyUnavailable(BackingKind::kHugeTmpfs);
+  if (!reason.empty()) GTEST_SKIP() << reason;
+  OwnMemory both({{BackingKind::kTmpfs, 512, 0}, {BackingKind::kHugeTmpfs, 512, 0}});
+  EXPECT_FALSE(OpenForReading(both).MapsMany(Page(511)));
+  EXPECT_TRUE(OpenForReading(both).MapsMany(Page(512)));
+}
+
 TEST(GuestRamTest, OpensRamThatTheKernelShowsAsSeveralMappings) {
   OwnMemory memory({{BackingKind::kTmpfs, 8, 1}});
   ASSERT_EQ(::madvise(memory.At(Page(4)), 4096, MADV_DONTDUMP), 0);

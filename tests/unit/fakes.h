@@ -77,6 +77,7 @@ class ScriptedLane final : public PageChannel {
       out[count++] = script_.arrivals.front();
       script_.arrivals.pop_front();
     }
+    script_.room += count;
     return count;
   }
   [[nodiscard]] LaneHealth Health() const override {

@@ -134,14 +134,14 @@ TEST_F(LandingTest, WhenTheRetryListIsFullWaitersAreWokenToFaultAgain) {
 
 TEST_F(LandingTest, AGivenBackPageIsAbsentTouchedAndAskedForAgain) {
   int rings = 0;
-  bench_.waiters->OnGivenBack([&] { ++rings; });
+  bench_.waiters->OnUnasked([&] { ++rings; });
   Fault(10);
   Claim(Pages(10, 2));
   landing_.GiveBack(Pages(10, 2));
   EXPECT_EQ(State(10), kAbsent);
   EXPECT_TRUE(bench_.ledger.IsTouched(PageIndex(11)));
   EXPECT_TRUE(bench_.waiters->TakeUnasked());
-  EXPECT_EQ(rings, 1);  // for the one that somebody waits for
+  EXPECT_EQ(rings, 1);
   EXPECT_THAT(bench_.placer.calls, IsEmpty());
 }
 

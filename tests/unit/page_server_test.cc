@@ -25,6 +25,8 @@ class PageServerTest : public testing::Test, private PageReader {
     return file_is_readable_;
   }
 
+  [[nodiscard]] bool MapsMany(PageIndex) const override { return maps_many_; }
+
   void Fill(uint64_t page, int byte) {
     std::memset(memory_.data() + page * kPageBytes, byte, kPageBytes);
   }
@@ -48,6 +50,7 @@ class PageServerTest : public testing::Test, private PageReader {
   std::vector<PageRun> reads_;
   int file_byte_ = 0;
   bool file_is_readable_ = true;
+  bool maps_many_ = false;
   PageServer server_{window_, presence_, *this};
   ReplyPlan plan_;
 };
@@ -84,6 +87,20 @@ TEST_F(PageServerTest, APageByItselfIsReadAndNotMapped) {
   EXPECT_EQ(plan->segments[0].front(), std::byte{9});
   EXPECT_EQ(server_.PlaceOf(*plan, 0), std::nullopt);
   file_byte_ = 0;
+  EXPECT_EQ(Ask(20, 1)->header.data_pages, 0u);
+}
+
+TEST_F(PageServerTest, WhereOneFaultMapsManyAPageByItselfIsMappedOnceHolesAreKnownForGood) {
+  Fill(20, 7);
+  Fill(40, 7);  // a hole, in the end: not looked at through the mapping
+  maps_many_ = true;
+  EXPECT_EQ(Ask(20, 1)->header.data_pages, 0u) << "read: nothing is final yet";
+  presence_.Finish(std::array{PageRun{PageIndex(0), PageCount(40)}});
+  const ReplyPlan* plan = Ask(20, 1);
+  ASSERT_EQ(plan->segment_count, 1u);
+  EXPECT_EQ(plan->segments[0].data(), memory_.data() + 20 * kPageBytes);
+  EXPECT_EQ(Ask(40, 1)->header.data_pages, 0u);
+  maps_many_ = false;
   EXPECT_EQ(Ask(20, 1)->header.data_pages, 0u);
 }
 

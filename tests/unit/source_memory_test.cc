@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 namespace faultline {
 namespace {
 
@@ -29,6 +31,22 @@ TEST(PresenceMap, MarkingTwiceCountsOnce) {
   map.MarkPresent({PageIndex(10), PageCount(1)});
   map.MarkPresent({PageIndex(10), PageCount(0)});
   EXPECT_EQ(map.CountPresent(), PageCount(64));
+}
+
+TEST(PresenceMap, WhenItIsFinalItHoldsTheDataAndNothingElse) {
+  PresenceMap map(PageCount(200));
+  map.MarkPresent({PageIndex(0), PageCount(200)});
+  EXPECT_FALSE(map.is_final());
+  map.Finish(
+      std::array{PageRun{PageIndex(3), PageCount(70)}, PageRun{PageIndex(150), PageCount(1)}});
+  EXPECT_TRUE(map.is_final());
+  EXPECT_EQ(map.CountPresent(), PageCount(71));
+  EXPECT_FALSE(map.IsPresent(PageIndex(2)));
+  EXPECT_TRUE(map.IsPresent(PageIndex(3)));
+  EXPECT_TRUE(map.IsPresent(PageIndex(72)));
+  EXPECT_FALSE(map.IsPresent(PageIndex(73)));
+  EXPECT_TRUE(map.IsPresent(PageIndex(150)));
+  EXPECT_FALSE(map.IsPresent(PageIndex(199)));
 }
 
 }  // namespace
