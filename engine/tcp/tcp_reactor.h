@@ -51,7 +51,7 @@ enum class IoPreference : uint8_t {
 };
 
 /// Of a fault thread with a lane of READs: a ring's merit is in sends and receives, of which there
-/// are next to none, and to be woken by one costs more than by epoll (perf/README.md, READs).
+/// are next to none, and to be woken by one costs more than by epoll (perf/HISTORY.md, READs).
 inline constexpr IoPreference kBestBesideReads = IoPreference::kEpoll;
 
 Result<std::unique_ptr<TcpReactor>> MakeReactor(IoPreference preference = IoPreference::kBest);
