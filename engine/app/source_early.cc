@@ -99,8 +99,10 @@ void SourceSession::AwaitSaved(ByteCount before) {
 /// Beside the loading of the device state.
 void SourceSession::SendUnchanged() {
   KeepOff keep_off(fault_cores_);
+  fault_cores_.NoteBulk(clock_.Now());
   const Status sent = early_->VisitUnchanged([&](const std::vector<PageRun>& runs) -> Status {
     keep_off.Look();
+    fault_cores_.NoteBulk(clock_.Now());  // who is late here has pages sent twice
     const bool over = phase() == SourcePhase::kReleased || phase() == SourcePhase::kResumed;
     if (over) return Fail(ErrorKind::kRefused, "nobody needs to know any more");
     FAULTLINE_TRY(SendRuns(wire::FrameType::kUnchanged, runs));

@@ -39,7 +39,7 @@ class FaultCores {
     }
     return false;
   }
-  /// Bulk has been moved just now.
+  /// Bulk has been moved just now, or compared.
   void NoteBulk(Nanos now) { bulk_at_.store(now.count(), std::memory_order_relaxed); }
   [[nodiscard]] bool BulkAtWork(Nanos now) const {
     return now - Nanos(bulk_at_.load(std::memory_order_relaxed)) < kBulkPause;

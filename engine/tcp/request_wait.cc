@@ -90,7 +90,7 @@ void RequestWait::Pause(Nanos now) {
 /// Looks up now and then where packets are processed. Now: the last one was a request, which an
 /// acknowledgement of our answer, processed elsewhere, follows.
 void RequestWait::NoteReceived(int socket) {
-  if (++received_ % kLookUpEvery != 0) return;
+  if (++received_ % kLookUpEvery != kLookUpFirst) return;
   int core = -1;
   socklen_t size = sizeof core;
   if (::getsockopt(socket, SOL_SOCKET, SO_INCOMING_CPU, &core, &size) != 0) return;

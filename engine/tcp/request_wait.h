@@ -49,9 +49,8 @@ class RequestWait {
  private:
   enum class Place { kAnywhere, kOnIncoming, kOffIncoming };
 
-  /// Receives; also until it is known first. Not sooner: while the guest's devices load, whoever
-  /// compares what went ahead needs the core more.
   static constexpr unsigned kLookUpEvery = 16;
+  static constexpr unsigned kLookUpFirst = 4;
   /// Between two looks: somebody else has had the core.
   static constexpr Nanos kTakenAway = std::chrono::microseconds(150);
   /// Besides one for each urgent lane: the guest's where this is its host too, …
