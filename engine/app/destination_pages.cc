@@ -104,6 +104,7 @@ Status DestinationPages::StartThreads(const PageLimits& limits) {
 
 Status DestinationPages::StartFaultThreads(const PageLimits& limits) {
   const TargetProcess& vmm = attachment_.process();
+  waiters_.OnUnasked([this] { RingFaultThreads(); });
   const bool free_choice = limits.io == IoPreference::kBest;
   const IoPreference io = limits.may_read && free_choice ? kBestBesideReads : limits.io;
   for (size_t shard = 0; shard < limits.fault_shards; ++shard) {
@@ -120,10 +121,14 @@ Status DestinationPages::StartFaultThreads(const PageLimits& limits) {
           return std::make_unique<FaultLoop>(PartsFor(*metrics_[shard]), *sources_[shard], on);
         }));
   }
-  waiters_.OnUnasked([this] {
-    for (const auto& thread : fault_threads_) thread->Ring();
-  });
+  can_ring_.store(true, std::memory_order_release);
   return {};
+}
+
+/// Before there are all of them there is no lane to ask on.
+void DestinationPages::RingFaultThreads() {
+  if (!can_ring_.load(std::memory_order_acquire)) return;
+  for (const auto& thread : fault_threads_) thread->Ring();
 }
 
 Status DestinationPages::StartPushThreads(const PageLimits& limits, const PusherLimits& share) {

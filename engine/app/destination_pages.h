@@ -141,6 +141,7 @@ class DestinationPages {
                    const ShardMap& shards, Attachment attachment, LedgerFile ledger_file);
   Status StartThreads(const PageLimits& limits);
   Status StartFaultThreads(const PageLimits& limits);
+  void RingFaultThreads();
   Status StartPushThreads(const PageLimits& limits, const PusherLimits& share);
   std::unique_ptr<LaneHost> MakeHost(std::unique_ptr<TcpReactor> reactor,
                                      std::unique_ptr<LandingArea> area,
@@ -191,6 +192,7 @@ class DestinationPages {
   std::unique_ptr<ReadLanes> reads_;         ///< outlives the lanes, which work with its memory
   std::vector<RoutedLaneHost*> read_hosts_;  ///< the fault threads', then the push threads'
   std::vector<std::unique_ptr<LaneThread<FaultLoop>>> fault_threads_;
+  std::atomic<bool> can_ring_{false};  ///< all fault threads are there
   std::vector<std::unique_ptr<LaneThread<Pusher>>> push_threads_;
 
   std::mutex mutex_;  ///< guards all below

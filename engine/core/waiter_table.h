@@ -47,7 +47,7 @@ class WaiterTable {
     NoteUnasked();
     ring_();
   }
-  /// What rings for the fault loops. Before any lane is opened.
+  /// What rings for the fault loops. Before any of their threads.
   void OnUnasked(std::function<void()> ring) { ring_ = std::move(ring); }
   /// True once after either.
   bool TakeUnasked() {
