@@ -89,6 +89,7 @@ PusherLimits DestinationPages::ShareOf(const PageLimits& limits) {
   share.window = &bulk_window_.emplace(limits.streams, limits.window.value_or(ByteCount(0)),
                                        limits.compression);
   share.pause = &push_pause_;
+  share.overtakable = !limits.may_read;  // a READ lands by itself
   share.bytes_per_second = limits.bulk_bytes_per_second / limits.streams;
   return share;
 }
@@ -134,7 +135,10 @@ void DestinationPages::RingFaultThreads() {
 Status DestinationPages::StartPushThreads(const PageLimits& limits, const PusherLimits& share) {
   for (uint32_t stream = 0; stream < limits.streams; ++stream) {
     FAULTLINE_ASSIGN(auto reactor, MakeReactor(limits.io));
-    FAULTLINE_ASSIGN(auto area, StagedLanding::Create(ram_));
+    FAULTLINE_ASSIGN(std::unique_ptr<LandingArea> area, StagedLanding::Create(ram_));
+    if (share.overtakable) {
+      area = std::make_unique<OvertakableLanding>(std::move(area), ledger_);
+    }
     std::unique_ptr<Unpacker> unpacker;
     if (CompressionPolicy& policy = bulk_window_->compression(); policy.may_ask()) {
       unpacker = std::make_unique<Unpacker>(policy);

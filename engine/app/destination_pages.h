@@ -26,6 +26,7 @@
 #include "engine/core/bulk_window.h"
 #include "engine/core/early_landing.h"
 #include "engine/core/fault_loop.h"
+#include "engine/core/overtakable_landing.h"
 #include "engine/core/pusher.h"
 #include "engine/core/retired_blocks.h"
 #include "engine/core/shard_map.h"

@@ -104,6 +104,7 @@ SummaryJson DestinationPart(const DestinationNumbers& numbers, const FaultMetric
           {"faults",
            {{"count", exits.count.value()},
             {"from_urgent", exits.from_urgent.value()},
+            {"overtook", exits.overtook.value()},
             {"joined_bulk", exits.joined_bulk.value()},
             {"zero", exits.zero.value()},
             {"already_held", exits.already_held.value()},
@@ -179,8 +180,8 @@ std::string DescribeSummary(const SummaryJson& summary) {
   return fmt::format(
       "{}: {:.0f} MiB of guest RAM, {:.1f} MiB sent, {:.0f} zero pages never sent\n"
       "  blackout {:.1f} ms, total {:.0f} ms (of it {:.0f} ms before the switch)\n"
-      "  faults   {:.0f}: {:.0f} fetched on demand, {:.0f} joined the pusher, {:.0f} zero, "
-      "{:.0f} already there\n"
+      "  faults   {:.0f}: {:.0f} fetched on demand, {:.0f} overtook the pusher, {:.0f} joined it, "
+      "{:.0f} zero, {:.0f} already there\n"
       "  latency  p50 {:.0f} us, p90 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, max {:.0f} us\n"
       "  stages   p50/p99 us: {}\n"
       "  cpu      source {:.2f} s, destination {:.2f} s{}",
@@ -188,11 +189,11 @@ std::string DescribeSummary(const SummaryJson& summary) {
       Number(summary, "data_bytes") / kMebi,
       Number(summary, "zero_pages") + Number(summary, "hole_pages"), Number(summary, "blackout_ms"),
       Number(summary, "total_ms"), Number(summary, "prepare_ms"), Number(faults, "count"),
-      Number(faults, "from_urgent"), Number(faults, "joined_bulk"), Number(faults, "zero"),
-      Number(faults, "already_held") + Number(faults, "again"), Number(latency, "p50"),
-      Number(latency, "p90"), Number(latency, "p99"), Number(latency, "p999"),
-      Number(latency, "max"), DescribeStages(latency), Number(cpu, "source"),
-      Number(cpu, "destination"), DescribeReading(summary));
+      Number(faults, "from_urgent"), Number(faults, "overtook"), Number(faults, "joined_bulk"),
+      Number(faults, "zero"), Number(faults, "already_held") + Number(faults, "again"),
+      Number(latency, "p50"), Number(latency, "p90"), Number(latency, "p99"),
+      Number(latency, "p999"), Number(latency, "max"), DescribeStages(latency),
+      Number(cpu, "source"), Number(cpu, "destination"), DescribeReading(summary));
 }
 
 std::string DescribeAfterwards(const CollapseReport& report) {

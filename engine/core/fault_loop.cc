@@ -63,6 +63,9 @@ void FaultLoop::Answer(PageIndex page, Nanos now) {
       if (change.after == PageState::kRequested) return Request(page, now);
       return NoteUnasked();
     case PageState::kRequested:
+      if (!change.overtook) return faults.joined_bulk.Add();
+      faults.overtook.Add();
+      return Request(page, now);
     case PageState::kDiscarding: return faults.joined_bulk.Add();
     case PageState::kHeld:
       faults.already_held.Add();

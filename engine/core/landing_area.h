@@ -24,6 +24,11 @@ class LandingArea {
   virtual std::span<std::byte> MemoryOf(PageRun run) = 0;
   /// No other run has that memory: bytes of both can be received with one call.
   [[nodiscard]] virtual bool HasOwnMemory(PageRun) const { return false; }
+  /// Bytes of `run` are about to land. Bit i of what is returned: a fault has overtaken its page i,
+  /// and nothing of it may land. Once for a run.
+  virtual uint64_t Begin(PageRun) { return 0; }
+  /// What has begun is given up: no bytes of `pages` land any more.
+  virtual void Abandon(PageRun) {}
   /// The bytes of `pages`, a part of that run, are complete in `bytes`, a part of that memory:
   /// afterwards the file has them. False: it cannot take them (no memory left on the tmpfs).
   virtual bool Land(PageRun pages, std::span<const std::byte> bytes) = 0;

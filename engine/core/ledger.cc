@@ -123,12 +123,41 @@ Ledger::Change Ledger::ApplyFrom(PageState expected, PageIndex page, PageEvent e
   });
 }
 
-PageRun Ledger::ClaimPrefix(PageRun run) {
+PageRun Ledger::ClaimPrefix(PageRun run, Claim claim) {
+  const uint8_t mark = claim == Claim::kOvertakable ? kOvertakableMark : uint8_t{0};
+  const auto take = [mark](uint8_t cell) -> std::optional<uint8_t> {
+    if (StateOf(cell) != kAbsent) return std::nullopt;
+    return With(*After(cell, PageEvent::kClaim), mark);
+  };
   PageRun claimed{run.first, PageCount(0)};
-  while (claimed.end() < run.end() && Apply(claimed.end(), PageEvent::kClaim).legal) {
+  while (claimed.end() < run.end() && Transition(claimed.end(), take).legal) {
     claimed.count += PageCount(1);
   }
   return claimed;
+}
+
+uint64_t Ledger::BeginLanding(PageRun run) {
+  FAULTLINE_CHECK(run.count.value() <= 64);
+  const auto begin = [](uint8_t cell) -> std::optional<uint8_t> {
+    if (!Has(cell, kOvertakableMark)) return std::nullopt;
+    return Without(cell, kOvertakableMark);
+  };
+  uint64_t others = 0;
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    if (Transition(page, begin).legal) continue;
+    others |= uint64_t{1} << (page - run.first).value();
+  }
+  return others;
+}
+
+void Ledger::AbandonLanding(PageRun run) {
+  for (PageIndex page = run.first; page < run.end(); ++page) {
+    const Change change = Transition(page, [](uint8_t cell) -> std::optional<uint8_t> {
+      if (!IsLanding(StateOf(cell)) || Has(cell, kOvertakableMark)) return std::nullopt;
+      return With(cell, kOvertakableMark);
+    });
+    FAULTLINE_CHECK(change.legal);
+  }
 }
 
 PageRun Ledger::ClaimEarlyPrefix(PageRun run) {
@@ -143,11 +172,15 @@ PageRun Ledger::ClaimEarlyPrefix(PageRun run) {
 }
 
 Ledger::Change Ledger::OnFault(PageIndex page, bool may_claim) {
-  return Transition(page, [may_claim](uint8_t cell) -> std::optional<uint8_t> {
+  bool overtakes = false;
+  Change change = Transition(page, [&](uint8_t cell) -> std::optional<uint8_t> {
     const bool claims = may_claim && StateOf(cell) == kAbsent;
+    overtakes = may_claim && StateOf(cell) == kRequested && Has(cell, kOvertakableMark);
     const uint8_t after = claims ? *After(cell, PageEvent::kClaim) : cell;
-    return With(after, kWaiterMark);
+    return With(overtakes ? Without(after, kOvertakableMark) : after, kWaiterMark);
   });
+  change.overtook = overtakes;
+  return change;
 }
 
 Ledger::Change Ledger::BeginPlacingHeld(PageIndex page) {

@@ -1,6 +1,10 @@
 // The page ledger: the one authority on every page, at the destination.
 //
-// One atomic byte per page: the state (page_life.h) in the low bits and four marks above it.
+// One atomic byte per page: the state (page_life.h) in the low bits and five marks above it.
+//   kOvertakableMark  of a Requested or Discarding page: a bulk lane has asked for it, and none of
+//                 its bytes lands yet. Who takes the mark away, and nobody else, may let bytes
+//                 land: that lane when they come (BeginLanding), or a fault, which then fetches the
+//                 page by itself (OnFault); the lane throws its own bytes away
 //   kEarlyMark    of an Absent page: its bytes lie in the alias, from before the source's stop, and
 //                 nobody has asked for it since (early_landing.h)
 //   kPlacingMark  one thread is inside a call that maps (or empties) this page: nobody else may
@@ -31,7 +35,8 @@ class Ledger {
   using Cell = std::atomic<uint8_t>;
   static_assert(sizeof(Cell) == 1 && Cell::is_always_lock_free);
 
-  static constexpr uint8_t kStateBits = 0x0F;
+  static constexpr uint8_t kStateBits = 0x07;
+  static constexpr uint8_t kOvertakableMark = 0x08;
   static constexpr uint8_t kEarlyMark = 0x10;
   static constexpr uint8_t kPlacingMark = 0x20;
   static constexpr uint8_t kTouchedMark = 0x40;
@@ -45,6 +50,13 @@ class Ledger {
     bool had_waiter = false;
     bool was_touched = false;
     bool must_empty = false;  ///< kRemove: the caller empties the page, then calls NoteEmptied
+    bool overtook = false;    ///< OnFault: a Requested page is the caller's to fetch now
+  };
+
+  /// What may become of a claim before bytes land.
+  enum class Claim : uint8_t {
+    kExclusive,    ///< the page is the claimer's until its lane has answered or is quiet
+    kOvertakable,  ///< it has the mark
   };
 
   /// Counts what is missing in `cells` (all of it, for fresh storage).
@@ -75,13 +87,20 @@ class Ledger {
   Change ApplyFrom(PageState expected, PageIndex page, PageEvent event);
 
   /// Claims the longest prefix of `run` that is Absent; empty if its first page is not.
-  PageRun ClaimPrefix(PageRun run);
+  PageRun ClaimPrefix(PageRun run, Claim claim = Claim::kExclusive);
+
+  /// Bytes of `run`, of at most 64 pages, are about to land, or its lane is quiet: takes the
+  /// overtakable marks. Bit i of what is returned: page i had none, and is not the caller's.
+  uint64_t BeginLanding(PageRun run);
+  /// The lane that began is quiet, and has not reported these pages: they have the mark again.
+  void AbandonLanding(PageRun run);
 
   /// Likewise, of pages that have the early mark.
   PageRun ClaimEarlyPrefix(PageRun run);
 
-  /// A fault: sets the waiter mark, in every state, and claims an Absent page if `may_claim`.
-  /// `before` is the state that the fault met, `after` is Requested if this call claimed.
+  /// A fault: sets the waiter mark, in every state, and if `may_claim` claims an Absent page, or
+  /// overtakes a Requested one. `before` is the state that the fault met, `after` is Requested if
+  /// this call claimed.
   Change OnFault(PageIndex page, bool may_claim);
 
   /// Takes the right to map the page. Legal if nobody else has it, and

@@ -69,6 +69,7 @@ Nanos LatencyHistogram::Quantile(double quantile) const {
 void FaultMetrics::MergeFrom(const FaultMetrics& other) {
   faults.count.Add(other.faults.count.value());
   faults.from_urgent.Add(other.faults.from_urgent.value());
+  faults.overtook.Add(other.faults.overtook.value());
   faults.joined_bulk.Add(other.faults.joined_bulk.value());
   faults.already_held.Add(other.faults.already_held.value());
   faults.zero.Add(other.faults.zero.value());

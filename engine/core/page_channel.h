@@ -27,7 +27,8 @@ enum class LaneHealth : uint8_t {
 struct Arrival {
   PageRun run;
   bool zero = false;
-  Nanos turned{};  ///< the source's own share of the fetch, as it says; zero: it has not
+  bool overtaken = false;  ///< nothing landed: a fault has fetched the pages by itself (ledger.h)
+  Nanos turned{};          ///< the source's own share of the fetch, as it says; zero: it has not
 };
 
 /// Used by one thread: the one whose Reactor it was made on.

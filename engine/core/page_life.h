@@ -19,7 +19,7 @@ namespace faultline {
 
 enum class PageState : uint8_t {
   kAbsent = 0,      ///< the bytes are at the source, nobody has asked
-  kRequested = 1,   ///< exactly one lane has asked; bytes may be landing in the alias right now
+  kRequested = 1,   ///< exactly one lane may let bytes land, and they may be landing right now
   kHeld = 2,        ///< complete in the alias; written before CONTINUE, so never fetched again
   kMapped = 3,      ///< in the guest's page tables: nothing may land here any more
   kHole = 4,        ///< known to be zero, alias empty; mapped only if the guest touches it
@@ -56,8 +56,8 @@ inline constexpr std::array<std::array<uint8_t, kPageEventCount>, kPageStateCoun
     /* Held       */ {kNo, kNo, kNo, To(kMapped), To(kReleased), kNo, kNo},
     /* Mapped     */ {kNo, kNo, kNo, To(kMapped), To(kReleased), kNo, kNo},
     /* Hole       */ {kNo, kNo, kNo, To(kMapped), To(kReleased), kNo, kNo},
-    /* Discarding */ {kNo, To(kReleased), To(kReleased), kNo, To(kDiscarding), To(kReleased),
-                      To(kReleased)},
+    /* Discarding */
+    {kNo, To(kReleased), To(kReleased), kNo, To(kDiscarding), To(kReleased), To(kReleased)},
     /* Released   */ {kNo, kNo, kNo, To(kReleased), To(kReleased), kNo, kNo},
 }};
 

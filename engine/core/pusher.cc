@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/core/check.h"
+#include "engine/core/overtakable_landing.h"
 
 namespace faultline {
 namespace {
@@ -66,11 +67,16 @@ Pusher::Fill Pusher::PostNext() {
   const Nanos now = parts_.clock.Now();
   if (PacedFor(bytes, now) > Nanos(0)) return Fill::kPaced;
 
-  const PageRun claimed = parts_.ledger.ClaimPrefix(run);
+  const PageRun claimed = parts_.ledger.ClaimPrefix(run, ClaimOf(run));
   if (claimed.empty()) return Fill::kPosted;  // somebody else was faster; look at the next page
   Post(claimed, now);
   candidate_ = {claimed.end(), candidate_.count - claimed.count};
   return Fill::kPosted;
+}
+
+Ledger::Claim Pusher::ClaimOf(PageRun run) const {
+  const bool overtakable = limits_.overtakable && IsOvertakable(parts_.geometry, run);
+  return overtakable ? Ledger::Claim::kOvertakable : Ledger::Claim::kExclusive;
 }
 
 // REQUIRES: PacedFor said now, and the run is ours.
@@ -142,7 +148,7 @@ void Pusher::TakeArrivals() {
     for (size_t i = 0; i < count; ++i) {
       (arrivals_[i].zero ? zero : data) += parts_.geometry.BytesOf(arrivals_[i].run);
       TimeTrip(arrivals_[i].run);
-      landing_.Complete(arrivals_[i]);
+      if (!arrivals_[i].overtaken) landing_.Complete(arrivals_[i]);
     }
   } while (count == arrivals_.size());
   in_flight_ -= data + zero;
@@ -174,11 +180,21 @@ void Pusher::SetLane(std::unique_ptr<PageChannel> lane) {
 void Pusher::DropLane() {
   if (lane_ == nullptr) return;
   lane_->Close();  // from here on nothing lands any more
-  for (const PageRun& run : lane_->Unanswered()) landing_.GiveBack(run);
+  for (const PageRun& run : lane_->Unanswered()) GiveBack(run);
   closed_wire_bytes_ += lane_->WireBytes();
   lane_.reset();
   in_flight_ = ByteCount(0);
   timed_ = {};
+}
+
+/// REQUIRES: the lane is closed. What faults have overtaken is theirs.
+void Pusher::GiveBack(PageRun unanswered) {
+  if (ClaimOf(unanswered) == Ledger::Claim::kExclusive) return landing_.GiveBack(unanswered);
+  const uint64_t overtaken = parts_.ledger.BeginLanding(unanswered);
+  for (uint64_t i = 0; i < unanswered.count.value(); ++i) {
+    if (((overtaken >> i) & 1) != 0) continue;
+    landing_.GiveBack({unanswered.first + PageCount(i), PageCount(1)});
+  }
 }
 
 }  // namespace faultline

@@ -28,6 +28,8 @@ struct PusherLimits {
   uint64_t bytes_per_second = 0;                  ///< 0: no limit
   const PushPause* pause = nullptr;               ///< outlives the pusher
   BulkWindow* window = nullptr;  ///< follows the link, instead of window_bytes; outlives it
+  /// Faults may overtake what is in flight. REQUIRES: lanes that land in an OvertakableLanding.
+  bool overtakable = false;
 };
 
 class Pusher {
@@ -59,7 +61,9 @@ class Pusher {
   };
   void FillWindow();
   Fill PostNext();
+  [[nodiscard]] Ledger::Claim ClaimOf(PageRun run) const;
   void Post(PageRun run, Nanos now);
+  void GiveBack(PageRun unanswered);
   [[nodiscard]] PageRun NextRun() const;
   [[nodiscard]] ByteCount Cap() const;
   [[nodiscard]] bool FitsWindow(ByteCount bytes) const;

@@ -9,7 +9,7 @@
 namespace faultline {
 namespace {
 
-/// Pages of one kind (data or zero) from `page` on, in a run of `count`.
+/// Pages of one kind (bit set, or not) from `page` on, in a run of `count`.
 uint64_t Stretch(uint64_t data_pages, uint64_t page, uint64_t count) {
   const uint64_t rest = data_pages >> page;
   const auto same =
@@ -17,7 +17,7 @@ uint64_t Stretch(uint64_t data_pages, uint64_t page, uint64_t count) {
   return std::min(same, count - page);
 }
 
-bool IsData(uint64_t data_pages, uint64_t page) { return ((data_pages >> page) & 1) != 0; }
+bool Has(uint64_t pages, uint64_t page) { return ((pages >> page) & 1) != 0; }
 
 }  // namespace
 
@@ -49,7 +49,9 @@ std::span<iovec> ReplyStream::NextReceiveNow() {
   size_t used = NextReceive().size();
   if (AwaitsHeaderOfOnePage()) {
     Slot& slot = SlotOf(headed_);
-    vectors_[used++] = {MemoryOf(slot), slot.page_bytes};
+    Begin(slot);
+    std::byte* const memory = Has(slot.overtaken_pages, 0) ? nowhere_.data() : MemoryOf(slot);
+    vectors_[used++] = {memory, slot.page_bytes};
   }
   return {vectors_.data(), used};
 }
@@ -62,14 +64,24 @@ bool ReplyStream::AwaitsHeaderOfOnePage() const {
 }
 
 /// The current reply's bytes always; those of the next ones if nobody else's can lie there.
-bool ReplyStream::MayOffer(uint64_t number, size_t used) const {
-  const bool fits = used + kStretchesMax < kVectorsMax;
-  return number == received_ || (fits && area_->HasOwnMemory(SlotOf(number).run));
+bool ReplyStream::MayOffer(uint64_t number, size_t used) {
+  if (number == received_) return true;
+  Slot& slot = SlotOf(number);
+  if (used + kStretchesMax >= kVectorsMax || !area_->HasOwnMemory(slot.run)) return false;
+  Begin(slot);
+  return slot.overtaken_pages == 0;
 }
 
 std::byte* ReplyStream::MemoryOf(Slot& slot) {
   if (slot.memory == nullptr) slot.memory = area_->MemoryOf(slot.run).data();
   return slot.memory;
+}
+
+/// From here on its bytes may land, but for what faults have overtaken.
+void ReplyStream::Begin(Slot& slot) {
+  if (slot.begun) return;
+  slot.begun = true;
+  slot.overtaken_pages = area_->Begin(slot.run);
 }
 
 /// The rest of the next header, and whole those that are known to follow it.
@@ -94,15 +106,22 @@ size_t ReplyStream::AddPayload(Slot& slot, size_t used) {
   const uint64_t count = slot.run.count.value();
   uint64_t filled = slot.page_filled;
   for (uint64_t page = slot.pages_complete; page < count;) {
-    const uint64_t pages = Stretch(slot.data_pages, page, count);
-    if (IsData(slot.data_pages, page)) {
-      vectors_[used++] = {MemoryOf(slot) + page * slot.page_bytes + filled,
-                          pages * slot.page_bytes - filled};
+    const bool lands = !Has(slot.overtaken_pages, page);
+    const uint64_t pages = lands ? SamePages(slot, page, count) : 1;
+    if (Has(slot.data_pages, page)) {
+      std::byte* const memory =
+          lands ? MemoryOf(slot) + page * slot.page_bytes + filled : nowhere_.data();
+      vectors_[used++] = {memory, pages * slot.page_bytes - filled};
       filled = 0;
     }
     page += pages;
   }
   return used;
+}
+
+/// How many from `page` on are alike, up to `end`: bring data or not, and land or not.
+uint64_t ReplyStream::SamePages(const Slot& slot, uint64_t page, uint64_t end) {
+  return std::min(Stretch(slot.data_pages, page, end), Stretch(slot.overtaken_pages, page, end));
 }
 
 void ReplyStream::OnReceived(size_t bytes) {
@@ -155,16 +174,19 @@ bool ReplyStream::Unpack(Slot& slot) {
   const uint64_t count = slot.run.count.value();
   const uint64_t bytes = DataBytes(slot, slot.data_pages);
   std::byte* const start = MemoryOf(slot) + first * slot.page_bytes;
-  if (Stretch(slot.data_pages, first, count) * slot.page_bytes == bytes) {
+  const bool all_land = (slot.data_pages & slot.overtaken_pages) == 0;
+  if (all_land && Stretch(slot.data_pages, first, count) * slot.page_bytes == bytes) {
     return unpacker_->Unpack(slot.codec, packing_.bytes, {start, bytes});
   }
   const std::span<std::byte> joined = unpacker_->scratch().first(bytes);
   if (!unpacker_->Unpack(slot.codec, packing_.bytes, joined)) return false;
   size_t at = 0;
   for (uint64_t page = first; page < count;) {
-    const uint64_t pages = Stretch(slot.data_pages, page, count);
-    const size_t length = IsData(slot.data_pages, page) ? pages * slot.page_bytes : 0;
-    std::memcpy(MemoryOf(slot) + page * slot.page_bytes, joined.data() + at, length);
+    const uint64_t pages = SamePages(slot, page, count);
+    const size_t length = Has(slot.data_pages, page) ? pages * slot.page_bytes : 0;
+    if (!Has(slot.overtaken_pages, page)) {
+      std::memcpy(MemoryOf(slot) + page * slot.page_bytes, joined.data() + at, length);
+    }
     at += length;
     page += pages;
   }
@@ -174,11 +196,12 @@ bool ReplyStream::Unpack(Slot& slot) {
 /// The data pages among those from `first` to `end` of the current reply go into the file.
 bool ReplyStream::Land(Slot& slot, uint64_t first, uint64_t end) {
   for (uint64_t page = first; page < end;) {
-    const uint64_t pages = Stretch(slot.data_pages, page, end);
+    const uint64_t pages = SamePages(slot, page, end);
     const PageRun run{slot.run.first + PageCount(page), PageCount(pages)};
     const std::span<const std::byte> bytes{MemoryOf(slot) + page * slot.page_bytes,
                                            pages * slot.page_bytes};
-    if (IsData(slot.data_pages, page) && !area_->Land(run, bytes)) return false;
+    const bool lands = Has(slot.data_pages, page) && !Has(slot.overtaken_pages, page);
+    if (lands && !area_->Land(run, bytes)) return false;
     page += pages;
   }
   return true;
@@ -247,6 +270,7 @@ void ReplyStream::NoteHeader(const Header& header) {
 void ReplyStream::FinishWhatIsComplete() {
   while (received_ < headed_) {
     Slot& slot = SlotOf(received_);
+    Begin(slot);
     if (packing_.bytes == 0) SkipZeroPages(slot);
     if (slot.pages_complete < slot.run.count.value()) return;
     TellPolicy(slot);
@@ -257,7 +281,7 @@ void ReplyStream::FinishWhatIsComplete() {
 
 void ReplyStream::SkipZeroPages(Slot& slot) {
   const uint64_t count = slot.run.count.value();
-  if (slot.pages_complete == count || IsData(slot.data_pages, slot.pages_complete)) return;
+  if (slot.pages_complete == count || Has(slot.data_pages, slot.pages_complete)) return;
   slot.pages_complete += Stretch(slot.data_pages, slot.pages_complete, count);
 }
 
@@ -277,14 +301,28 @@ size_t ReplyStream::Reap(std::span<Arrival> out) {
   while (reported < out.size() && HasArrivals()) {
     Slot& slot = SlotOf(reaped_);
     const uint64_t first = slot.pages_reaped;
-    const uint64_t pages = Stretch(slot.data_pages, first, slot.pages_complete);
+    const uint64_t pages = SamePages(slot, first, slot.pages_complete);
     out[reported++] = {.run = {slot.run.first + PageCount(first), PageCount(pages)},
-                       .zero = !IsData(slot.data_pages, first),
+                       .zero = !Has(slot.data_pages, first),
+                       .overtaken = Has(slot.overtaken_pages, first),
                        .turned = slot.turned};
     slot.pages_reaped += pages;
     if (slot.pages_reaped == slot.run.count.value()) ++reaped_;
   }
   return reported;
+}
+
+void ReplyStream::Abandon() {
+  for (uint64_t number = reaped_; number < posted_; ++number) {
+    const Slot& slot = SlotOf(number);
+    const uint64_t count = slot.run.count.value();
+    for (uint64_t page = slot.pages_reaped; slot.begun && page < count;) {
+      const uint64_t pages = Stretch(slot.overtaken_pages, page, count);
+      const PageRun run{slot.run.first + PageCount(page), PageCount(pages)};
+      if (!Has(slot.overtaken_pages, page)) area_->Abandon(run);
+      page += pages;
+    }
+  }
 }
 
 size_t ReplyStream::CopyUnanswered(std::span<PageRun, kOutstandingMax> out) const {

@@ -11,7 +11,9 @@
 //      reply can bring: nobody else's bytes can come there, and its own lie where they belong.
 //   3. A page is reported when all its bytes are in the guest's RAM file, exactly once, in stream
 //   order.
-//   4. Once broken, always broken: nothing more is received or reported.
+//   4. Before memory of a run is offered, the run has begun (LandingArea::Begin): pages that faults
+//   have overtaken by then land nowhere, and are reported as such.
+//   5. Once broken, always broken: nothing more is received or reported.
 //
 // One thread. Allocates nothing.
 #pragma once
@@ -68,6 +70,8 @@ class ReplyStream {
   size_t Reap(std::span<Arrival> out);
   [[nodiscard]] bool HasArrivals() const;
 
+  /// Nothing more will be received: runs that have begun are abandoned.
+  void Abandon();
   /// The pieces posted and not reaped, oldest first; returns how many were written to `out`.
   size_t CopyUnanswered(std::span<PageRun, kOutstandingMax> out) const;
 
@@ -77,7 +81,8 @@ class ReplyStream {
   /// 64 page bits make at most 32 stretches of data. Those of a run are offered all or not at all;
   /// one header follows.
   static constexpr size_t kStretchesMax = kRunPagesMax / 2;
-  static constexpr size_t kVectorsMax = 2 * kStretchesMax + 1;
+  /// Where pages have been overtaken, each may be a vector: such a run is offered alone.
+  static constexpr size_t kVectorsMax = kRunPagesMax + 1;
 
   /// One posted run. Until its header is in, data_pages is unknown and nothing is complete.
   struct Slot {
@@ -86,6 +91,8 @@ class ReplyStream {
     std::byte* memory = nullptr;             ///< where its first page goes: MemoryOf
     uint64_t page_bytes = 0;
     uint64_t data_pages = 0;
+    uint64_t overtaken_pages = 0;  ///< as of when it began
+    bool begun = false;
     Nanos turned{};               ///< the source's own share, as it says
     uint64_t pages_complete = 0;  ///< from the first: data pages all in, or zero
     uint64_t page_filled = 0;     ///< bytes in of the page at `pages_complete`, a data page
@@ -111,9 +118,11 @@ class ReplyStream {
     return static_cast<uint64_t>(std::popcount(data_pages)) * slot.page_bytes;
   }
   size_t AddHeaders(size_t used);
-  [[nodiscard]] bool MayOffer(uint64_t number, size_t used) const;
+  [[nodiscard]] bool MayOffer(uint64_t number, size_t used);
   [[nodiscard]] bool AwaitsHeaderOfOnePage() const;
   std::byte* MemoryOf(Slot& slot);
+  void Begin(Slot& slot);
+  [[nodiscard]] static uint64_t SamePages(const Slot& slot, uint64_t page, uint64_t end);
   size_t AddPayload(Slot& slot, size_t used);
   size_t TakePayload(size_t bytes);
   size_t TakePacked(size_t bytes);
@@ -147,6 +156,7 @@ class ReplyStream {
   bool broken_ = false;
   bool peer_looks_ = false;
   std::array<iovec, kVectorsMax> vectors_{};
+  std::array<std::byte, kSmallPageSize.bytes()> nowhere_{};  ///< where overtaken pages go
 };
 
 }  // namespace faultline

@@ -84,6 +84,7 @@ class StreamChannel : public PageChannel {
   /// Nothing lands any more. Closes the socket, and what was not reaped is final.
   void Seal() {
     socket_.Reset();
+    replies_.Abandon();
     unanswered_count_ = replies_.CopyUnanswered(unanswered_);
     broken_ = true;
     closed_ = true;

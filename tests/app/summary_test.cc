@@ -33,7 +33,8 @@ TEST(SummaryTest, HasEveryFieldOfTheContract) {
                           "zero_pages", "retries", "cpu_s"}) {
     EXPECT_TRUE(summary.contains(key)) << key;
   }
-  for (const char* key : {"count", "from_urgent", "joined_bulk", "zero", "already_held"}) {
+  for (const char* key :
+       {"count", "from_urgent", "overtook", "joined_bulk", "zero", "already_held"}) {
     EXPECT_TRUE(summary["faults"].contains(key)) << key;
   }
   for (const char* key : {"p50", "p90", "p99", "p999", "max", "stages"}) {

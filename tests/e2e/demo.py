@@ -176,8 +176,8 @@ def tell(show):
         ("blackout", f"{own['blackout_ms']:.1f} ms"),
         ("total", f"{own['total_ms']:.0f} ms, of it {own['prepare_ms']:.0f} ms before the switch"),
         ("sent", f"{own['data_bytes'] / 2**20:.0f} of {own['guest_bytes'] / 2**20:.0f} MiB"),
-        ("faults", f"{faults['count']}: {faults['from_urgent']} fetched on demand, {faults['joined_bulk']} "
-                   f"joined the pusher, {faults['zero']} zero"),
+        ("faults", f"{faults['count']}: {faults['from_urgent']} fetched on demand, {faults['overtook']} "
+                   f"overtook the pusher, {faults['joined_bulk']} joined it, {faults['zero']} zero"),
         ("fault latency", f"p50 {latency['p50']:.0f}  p90 {latency['p90']:.0f}  p99 {latency['p99']:.0f}  "
                           f"p99.9 {latency['p999']:.0f}  max {latency['max']:.0f} us"),
         ("its stages, p50 / p99", "  ".join(f"{name} {stages[name]['p50']:.1f}/{stages[name]['p99']:.0f}"

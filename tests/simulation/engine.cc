@@ -21,11 +21,13 @@ std::unique_ptr<Ledger> OpenLedger(std::span<Ledger::Cell> cells, bool after_cra
 /// A thread of the engine: its metrics, its reactor, its lane, and when to dial again.
 class EngineThread : public Actor {
  public:
-  EngineThread(World& world, Network& network, const EngineHabits& habits, size_t capacity)
+  EngineThread(World& world, Network& network, const EngineHabits& habits, size_t capacity,
+               bool overtakable = false)
       : world_(world),
         network_(network),
         habits_(habits),
         capacity_(capacity),
+        overtakable_(overtakable),
         reactor_(world, network.memory) {
     DialLater();
     world_.Add(*this);
@@ -47,7 +49,7 @@ class EngineThread : public Actor {
   template <class Loop>
   void StepLoop(Loop& loop, Nanos timeout) {
     if (!has_lane_ && world_.Now() >= dial_at_) {
-      auto lane = std::make_unique<Lane>(network_, capacity_);
+      auto lane = std::make_unique<Lane>(network_, capacity_, overtakable_);
       reactor_.SetLane(lane.get());
       lane_ = lane.get();
       has_lane_ = true;
@@ -67,6 +69,7 @@ class EngineThread : public Actor {
   Network& network_;
   const EngineHabits habits_;
   const size_t capacity_;
+  const bool overtakable_;
   SimReactor reactor_;
   FaultMetrics fault_metrics_;
   LandingMetrics landing_metrics_;
@@ -97,8 +100,9 @@ class Engine::FaultThread final : public EngineThread {
     StepLoop(loop_, kFaultStepTimeout);
     memory_.ReadIsApplied();
     const FaultCounters& faults = fault_metrics_.faults;
-    const uint64_t exits = faults.from_urgent.value() + faults.joined_bulk.value() +
-                           faults.already_held.value() + faults.zero.value() + faults.again.value();
+    const uint64_t exits = faults.from_urgent.value() + faults.overtook.value() +
+                           faults.joined_bulk.value() + faults.already_held.value() +
+                           faults.zero.value() + faults.again.value();
     Law(faults.count.value() == exits, "every fault has exactly one exit", faults.count.value());
   }
   [[nodiscard]] const FaultCounters& counters() const { return fault_metrics_.faults; }
@@ -111,13 +115,14 @@ class Engine::FaultThread final : public EngineThread {
 class Engine::PushThread final : public EngineThread {
  public:
   PushThread(Engine& engine, World& world, Network& network, const EngineHabits& habits)
-      : EngineThread(world, network, habits, habits.bulk_capacity),
+      : EngineThread(world, network, habits, habits.bulk_capacity, habits.overtakable),
         pusher_({engine.geometry_, *engine.ledger_, network.memory, engine.waiters_, world,
                  fault_metrics_, landing_metrics_, nullptr, engine.blocks()},
                 engine.order_, reactor_,
                 {.window_bytes = habits.window,
                  .bytes_per_second = habits.bytes_per_second,
-                 .window = habits.window_follows ? &engine.window_ : nullptr}),
+                 .window = habits.window_follows ? &engine.window_ : nullptr,
+                 .overtakable = habits.overtakable}),
         cap_(habits.window_follows ? WindowController::kMost : habits.window) {}
 
   void Step() override {

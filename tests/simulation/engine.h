@@ -21,6 +21,7 @@ struct EngineHabits {
   size_t bulk_capacity = 4;
   ByteCount window{512 * 1024};
   bool window_follows = false;  ///< the link, within its bounds, instead
+  bool overtakable = true;      ///< by faults: what is in flight
   uint64_t bytes_per_second = 0;
   bool sweeps_holes = true;
   bool allocates_ahead = false;

@@ -60,6 +60,7 @@ Plan DrawPlan(Random random) {
   plan.engine.bulk_capacity = random.Between(1, 8);
   plan.engine.window = ByteCount(random.Between(4, 2048) * 1024);
   plan.engine.window_follows = random.OneIn(3);
+  plan.engine.overtakable = !random.OneIn(4);
   if (random.OneIn(4)) plan.engine.bytes_per_second = random.Between(200, 2000) * 1'000'000;
   plan.engine.sweeps_holes = !random.OneIn(4);
   plan.engine.retires_blocks = !random.OneIn(4);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace faultline::simulation {
 
@@ -28,22 +29,14 @@ void Network::Cut(Lane& lane) {
   lane.Break();  // bytes that are under way still land until the lane is closed
 }
 
-Lane::Lane(Network& network, size_t capacity) : network_(network), capacity_(capacity) {
+Lane::Lane(Network& network, size_t capacity, bool overtakable)
+    : network_(network), capacity_(capacity), overtakable_(overtakable) {
   network_.lanes.push_back(this);
 }
 
 Lane::~Lane() {
   std::erase(network_.lanes, this);
-  for (const Fetch& fetch : fetches_) {
-    for (PageIndex page = fetch.left.first; page < fetch.left.end(); ++page) {
-      if (network_.memory.owner(page) == this) network_.memory.SetOwner(page, nullptr);
-    }
-  }
-  for (const Arrival& arrival : arrivals_) {
-    for (PageIndex page = arrival.run.first; page < arrival.run.end(); ++page) {
-      if (network_.memory.owner(page) == this) network_.memory.SetOwner(page, nullptr);
-    }
-  }
+  DisownAll();
 }
 
 size_t Lane::Room() const { return fetches_.size() < capacity_ ? capacity_ - fetches_.size() : 0; }
@@ -53,16 +46,62 @@ void Lane::Post(PageRun run) {
   const uint64_t first = run.first.value();
   Law(!closed_ && Room() > 0, "a run is posted only where there is room", first);
   Law(network_.geometry.IsRequestable(run), "only requestable runs are posted", first);
-  for (PageIndex page = run.first; page < run.end(); ++page) {
-    Law(IsLanding(network_.ledger->State(page)), "only claimed pages are posted", page.value());
-    Law(network_.memory.owner(page) == nullptr, "no page is asked for on two lanes at once",
-        page.value());
-    Law(!network_.memory.was_complete(page), "no page is fetched again once it was complete",
-        page.value());
-    network_.memory.SetOwner(page, this);
+  Fetch fetch{.left = run, .id = next_id_++};
+  if (!MayBeOvertaken(run)) {
+    for (PageIndex page = run.first; page < run.end(); ++page) Own(page);
+    fetch.begun = true;
+    fetch.overtaken.resize(run.count.value());
   }
-  fetches_.push_back({run, Stage::kQueued, {}, next_id_++, {}});
+  fetches_.push_back(std::move(fetch));
   network_.world.Yield();
+}
+
+/// From here on bytes may land in the page, until somebody reaps it or the lane is closed.
+void Lane::Own(PageIndex page) {
+  Law(IsLanding(network_.ledger->State(page)), "bytes land in claimed pages only", page.value());
+  Law(network_.memory.owner(page) == nullptr, "no page is landed in by two lanes at once",
+      page.value());
+  Law(!network_.memory.was_complete(page), "no page is fetched again once it was complete",
+      page.value());
+  network_.memory.SetOwner(page, this);
+}
+
+size_t Lane::NextToBegin() const {
+  const auto next = std::ranges::find_if(
+      fetches_, [](const Fetch& each) { return each.stage == Stage::kReply && !each.begun; });
+  return static_cast<size_t>(next - fetches_.begin());
+}
+
+/// While the ledger is asked, other replies come and land: where this one stands may change.
+void Lane::BeginReplies() {
+  for (size_t next = NextToBegin(); next < fetches_.size(); next = NextToBegin()) {
+    const uint64_t id = fetches_[next].id;
+    const PageRun run = fetches_[next].left;
+    const uint64_t overtaken = network_.ledger->BeginLanding(run);
+    Fetch& fetch = *std::ranges::find(fetches_, id, &Fetch::id);
+    fetch.begun = true;
+    fetch.at = Later();
+    for (uint64_t i = 0; i < run.count.value(); ++i) {
+      fetch.overtaken.push_back(((overtaken >> i) & 1) != 0);
+      if (!fetch.overtaken.back()) Own(run.first + PageCount(i));
+    }
+  }
+}
+
+/// Nothing of ours lands any more.
+void Lane::DisownAll() {
+  const auto disown = [this](PageRun run) {
+    for (PageIndex page = run.first; page < run.end(); ++page) {
+      if (network_.memory.owner(page) == this) network_.memory.SetOwner(page, nullptr);
+    }
+  };
+  for (const Fetch& fetch : fetches_) disown(fetch.left);
+  for (const Arrival& arrival : arrivals_) disown(arrival.run);
+}
+
+/// REQUIRES: closed; they had begun, and were not reported.
+void Lane::Abandon(PageRun pages) {
+  if (MayBeOvertaken(pages)) network_.ledger->AbandonLanding(pages);
 }
 
 Nanos Lane::Later() {
@@ -72,6 +111,7 @@ Nanos Lane::Later() {
 }
 
 void Lane::Flush() {
+  BeginReplies();
   for (Fetch& fetch : fetches_) {
     if (fetch.stage != Stage::kQueued) continue;
     fetch.stage = Stage::kRequest;
@@ -87,7 +127,7 @@ bool Lane::HasQueued() const {
 Nanos Lane::NextAt() const {
   Nanos next = Nanos::max();
   for (const Fetch& fetch : fetches_) {
-    if (fetch.stage != Stage::kQueued) next = std::min(next, fetch.at);
+    if (fetch.MayMove()) next = std::min(next, fetch.at);
   }
   return next;
 }
@@ -95,7 +135,7 @@ Nanos Lane::NextAt() const {
 void Lane::Deliver() {
   const Nanos now = network_.world.Now();
   const auto due = std::find_if(fetches_.begin(), fetches_.end(), [now](const Fetch& fetch) {
-    return fetch.stage != Stage::kQueued && fetch.at <= now;
+    return fetch.MayMove() && fetch.at <= now;
   });
   if (due == fetches_.end()) return;
   if (due->stage == Stage::kReply) {
@@ -110,27 +150,33 @@ void Lane::Deliver() {
   due->at = Later();
 }
 
-// The next few pages, all data or all zero, land and become an arrival.
+// The next few pages, all data or all zero, land and become an arrival; or all are overtaken.
 void Lane::LandPiece(Fetch& fetch) {
   GuestMemory& memory = network_.memory;
   Random& random = network_.world.random;
   const bool zero = fetch.words[0] == 0;
-  if (!zero && random.Percent(network_.habits.torn_percent)) {
+  const bool overtaken = fetch.overtaken[0];
+  if (!zero && !overtaken && random.Percent(network_.habits.torn_percent)) {
     memory.LandTorn(fetch.left.first);
     fetch.at = Later();
     return;
   }
   const size_t limit = random.OneIn(3) ? random.Between(1, fetch.words.size()) : fetch.words.size();
   size_t count = 0;
-  while (count < limit && (fetch.words[count] == 0) == zero) ++count;
+  while (count < limit && (fetch.words[count] == 0) == zero &&
+         fetch.overtaken[count] == overtaken) {
+    ++count;
+  }
   const PageRun piece{fetch.left.first, PageCount(count)};
-  for (size_t i = 0; i < count && !zero; ++i) {
+  for (size_t i = 0; i < count && !zero && !overtaken; ++i) {
     memory.Land(piece.first + PageCount(i), fetch.words[i]);
   }
-  fetch.words.erase(fetch.words.begin(), fetch.words.begin() + static_cast<ptrdiff_t>(count));
+  const auto done = static_cast<ptrdiff_t>(count);
+  fetch.words.erase(fetch.words.begin(), fetch.words.begin() + done);
+  fetch.overtaken.erase(fetch.overtaken.begin(), fetch.overtaken.begin() + done);
   fetch.left = {piece.end(), fetch.left.count - piece.count};
   fetch.at = Later();
-  arrivals_.push_back({piece, zero});
+  arrivals_.push_back({.run = piece, .zero = zero, .overtaken = overtaken});
   // Any order: RDMA completions of one lane come as they like.
   std::swap(arrivals_.back(), arrivals_[random.Below(arrivals_.size())]);
 }
@@ -142,10 +188,11 @@ size_t Lane::Reap(std::span<Arrival> out) {
   while (count < out.size() && !arrivals_.empty()) {
     const Arrival arrival = arrivals_.back();
     arrivals_.pop_back();
+    out[count++] = arrival;
+    if (arrival.overtaken) continue;
     for (PageIndex page = arrival.run.first; page < arrival.run.end(); ++page) {
       network_.memory.SetOwner(page, nullptr);
     }
-    out[count++] = arrival;
   }
   return count;
 }
@@ -154,15 +201,19 @@ void Lane::Close() {
   Law(!closed_, "a lane is closed once", 0);
   network_.world.Yield();  // late bytes still land …
   closed_ = true;          // … and from here on none does
-  for (const Fetch& fetch : fetches_) unanswered_.push_back(fetch.left);
-  for (const Arrival& arrival : arrivals_) unanswered_.push_back(arrival.run);
-  for (const PageRun& run : unanswered_) {
-    for (PageIndex page = run.first; page < run.end(); ++page) {
-      network_.memory.SetOwner(page, nullptr);
+  DisownAll();
+  const std::vector<Fetch> fetches = std::exchange(fetches_, {});
+  const std::vector<Arrival> arrivals = std::exchange(arrivals_, {});
+  for (const Fetch& fetch : fetches) {
+    unanswered_.push_back(fetch.left);
+    for (size_t i = 0; i < fetch.overtaken.size(); ++i) {
+      if (!fetch.overtaken[i]) Abandon({fetch.left.first + PageCount(i), PageCount(1)});
     }
   }
-  fetches_.clear();
-  arrivals_.clear();
+  for (const Arrival& arrival : arrivals) {
+    unanswered_.push_back(arrival.run);
+    if (!arrival.overtaken) Abandon(arrival.run);
+  }
   network_.world.Yield();
 }
 

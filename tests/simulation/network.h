@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/core/overtakable_landing.h"
 #include "engine/core/page_channel.h"
 #include "engine/core/page_server.h"
 #include "engine/core/reactor.h"
@@ -65,7 +66,7 @@ class Network final : public Actor {
   void Step() override;
   [[nodiscard]] Nanos WakesAt() const override;
 
-  void SetLedger(const Ledger* ledger_now) { ledger = ledger_now; }
+  void SetLedger(Ledger* ledger_now) { ledger = ledger_now; }
   void Cut(Lane& lane);
 
   World& world;
@@ -73,14 +74,15 @@ class Network final : public Actor {
   GuestMemory& memory;
   SourceRam& source;
   NetworkHabits habits;
-  const Ledger* ledger = nullptr;
+  Ledger* ledger = nullptr;
   std::vector<Lane*> lanes;
   uint64_t cuts = 0;
 };
 
 class Lane final : public PageChannel {
  public:
-  Lane(Network& network, size_t capacity);
+  /// `overtakable`: it lands as in an OvertakableLanding.
+  Lane(Network& network, size_t capacity, bool overtakable);
   ~Lane() override;
 
   [[nodiscard]] size_t Room() const override;
@@ -96,7 +98,9 @@ class Lane final : public PageChannel {
   /// With Reactor::Wait: what is queued leaves.
   void Flush();
   [[nodiscard]] bool HasQueued() const;
-  [[nodiscard]] bool HasNews() const { return broken_ || !arrivals_.empty(); }
+  [[nodiscard]] bool HasNews() const {
+    return broken_ || !arrivals_.empty() || NextToBegin() < fetches_.size();
+  }
   void Break() { broken_ = true; }
   /// When the next message of this lane moves; max if none is under way.
   [[nodiscard]] Nanos NextAt() const;
@@ -111,13 +115,28 @@ class Lane final : public PageChannel {
     Stage stage = Stage::kQueued;
     Nanos at{};
     uint64_t id = 0;
-    std::vector<Word> words;  ///< of `left`
+    std::vector<Word> words{};      ///< of `left`
+    bool begun = false;             ///< bytes may land, but for …
+    std::vector<bool> overtaken{};  ///< … what faults have overtaken, of `left`
+    [[nodiscard]] bool MayMove() const {
+      return stage == Stage::kRequest || (stage == Stage::kReply && begun);
+    }
   };
+  [[nodiscard]] bool MayBeOvertaken(PageRun run) const {
+    return overtakable_ && IsOvertakable(network_.geometry, run);
+  }
+  void Own(PageIndex page);
+  /// Of a reply that is here and has not begun; fetches_.size(): there is none.
+  [[nodiscard]] size_t NextToBegin() const;
+  void BeginReplies();
+  void DisownAll();
+  void Abandon(PageRun pages);
   Nanos Later();
   void LandPiece(Fetch& fetch);
 
   Network& network_;
   size_t capacity_;
+  const bool overtakable_;
   uint64_t next_id_ = 1;
   bool broken_ = false;
   bool closed_ = false;

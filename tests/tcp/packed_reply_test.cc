@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/core/ledger.h"
+#include "engine/core/overtakable_landing.h"
 #include "engine/tcp/packing.h"
 #include "tests/tcp/reply_stream_rig.h"
 
@@ -110,6 +112,23 @@ TEST_P(PackedReply, PagesMayComeAsTheyAre) {
 TEST_P(PackedReply, ZeroPagesAloneNeedNothing) {
   Feed(Reply(0, {}), 7);
   EXPECT_EQ(RightPages(), 8U);
+}
+
+TEST_P(PackedReply, WhatAFaultHasOvertakenIsUnpackedNowhere) {
+  std::vector<Ledger::Cell> cells(SmallGeometry().page_count().value());
+  Ledger ledger(cells);
+  OvertakableLanding area(std::make_unique<AliasLanding>(ram_.window()), ledger);
+  ReplyStream replies(area, &unpacker_);
+  ledger.ClaimPrefix(kRun, Ledger::Claim::kOvertakable);
+  replies.Post(kRun);
+  ASSERT_TRUE(ledger.OnFault(PageIndex(12), true).overtook);
+  test::Feed(replies, Reply(0b11111111, PackedRun(0b11111111, codec())), [] { return 5000; });
+  const std::vector<Arrival> arrivals = ReapAll(replies);
+  ASSERT_EQ(arrivals.size(), 3U);
+  EXPECT_TRUE(arrivals[1].overtaken);
+  EXPECT_TRUE(IsFilledWith(ram_.Page(PageIndex(11)), std::byte{2}));
+  EXPECT_TRUE(IsFilledWith(ram_.Page(PageIndex(12)), kBefore));
+  EXPECT_TRUE(IsFilledWith(ram_.Page(PageIndex(13)), std::byte{4}));
 }
 
 TEST_P(PackedReply, AsManyPackedBytesAsPagesIsALie) {

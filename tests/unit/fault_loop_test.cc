@@ -64,6 +64,37 @@ TEST_F(FaultLoopTest, ASecondFaultOnTheSamePageAsksNobody) {
   EXPECT_EQ(counters().joined_bulk.value(), 1u);
 }
 
+TEST_F(FaultLoopTest, WhatThePusherHasOnlyAskedForIsOvertaken) {
+  SetLane(lane_);
+  bench_.ledger.ClaimPrefix(Pages(4, 8), Ledger::Claim::kOvertakable);
+  Step({{PageIndex(5)}});
+  EXPECT_THAT(lane_.posted, ElementsAre(Pages(5, 1)));
+  EXPECT_EQ(counters().overtook.value(), 1u);
+  EXPECT_EQ(bench_.ledger.BeginLanding(Pages(4, 8)), 0b10u);
+  lane_.arrivals.push_back({Pages(5, 1)});
+  Step({});
+  EXPECT_THAT(bench_.placer.calls, ElementsAre("held 5+1"));
+  EXPECT_EQ(bench_.fault_metrics.fetch.count(), 1u);
+}
+
+TEST_F(FaultLoopTest, WhatIsLandingForThePusherIsJoined) {
+  SetLane(lane_);
+  bench_.ledger.ClaimPrefix(Pages(4, 8), Ledger::Claim::kOvertakable);
+  bench_.ledger.BeginLanding(Pages(4, 8));
+  Step({{PageIndex(5)}});
+  EXPECT_THAT(lane_.posted, IsEmpty());
+  EXPECT_EQ(counters().joined_bulk.value(), 1u);
+}
+
+TEST_F(FaultLoopTest, AFullLaneOvertakesNothing) {
+  SetLane(lane_);
+  lane_.room = 0;
+  bench_.ledger.ClaimPrefix(Pages(4, 8), Ledger::Claim::kOvertakable);
+  Step({{PageIndex(5)}});
+  EXPECT_EQ(counters().joined_bulk.value(), 1u);
+  EXPECT_EQ(bench_.ledger.BeginLanding(Pages(4, 8)), 0u);
+}
+
 TEST_F(FaultLoopTest, WhatIsThereIsMappedAtOnce) {
   bench_.ledger.ClaimPrefix(Pages(5, 1));
   bench_.ledger.Apply(PageIndex(5), PageEvent::kLand);

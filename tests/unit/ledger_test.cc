@@ -138,6 +138,60 @@ TEST_F(LedgerTest, ApplyFromHoldsToTheExpectedState) {
   EXPECT_TRUE(ledger_.ApplyFrom(kDiscarding, kPage, PageEvent::kLand).legal);
 }
 
+class OvertakingTest : public LedgerTest {
+ protected:
+  OvertakingTest() { ledger_.ClaimPrefix(kRun, Ledger::Claim::kOvertakable); }
+  static constexpr PageRun kRun{PageIndex(2), PageCount(4)};  ///< kPage is its second
+};
+
+TEST_F(OvertakingTest, AFaultTakesAPageOnceAndTheLaneThatAskedGetsTheRest) {
+  EXPECT_TRUE(ledger_.OnFault(kPage, true).overtook);
+  EXPECT_EQ(ledger_.State(kPage), kRequested);
+  EXPECT_FALSE(ledger_.OnFault(kPage, true).overtook) << "it is on its way";
+  EXPECT_EQ(ledger_.BeginLanding(kRun), 0b0010u);
+  EXPECT_TRUE(ledger_.Apply(kPage, PageEvent::kLand).had_waiter);
+}
+
+TEST_F(OvertakingTest, WhatIsLandingIsNotOvertaken) {
+  EXPECT_EQ(ledger_.BeginLanding(kRun), 0u);
+  const Ledger::Change change = ledger_.OnFault(kPage, true);
+  EXPECT_FALSE(change.overtook);
+  EXPECT_TRUE(ledger_.HasWaiter(kPage));
+  EXPECT_EQ(ledger_.BeginLanding(kRun), 0b1111u) << "and nobody else's to land";
+}
+
+TEST_F(OvertakingTest, WithoutALaneNobodyOvertakes) {
+  EXPECT_FALSE(ledger_.OnFault(kPage, false).overtook);
+  EXPECT_EQ(ledger_.BeginLanding(kRun), 0u);
+}
+
+TEST_F(OvertakingTest, NorIsAnExclusiveClaim) {
+  ledger_.ClaimPrefix({PageIndex(6), PageCount(1)});
+  EXPECT_FALSE(ledger_.OnFault(PageIndex(6), true).overtook);
+}
+
+TEST_F(OvertakingTest, APageThatIsGivenUpKeepsItsLane) {
+  Go({PageEvent::kRemove});
+  EXPECT_FALSE(ledger_.OnFault(kPage, true).overtook);
+  EXPECT_EQ(ledger_.State(kPage), kDiscarding);
+  EXPECT_EQ(ledger_.BeginLanding(kRun), 0u);
+  Go({PageEvent::kLand});
+  EXPECT_EQ(ledger_.State(kPage), kReleased);
+}
+
+TEST_F(OvertakingTest, WhatADeadLaneHadBegunCanBeOvertakenAgain) {
+  ledger_.BeginLanding(kRun);
+  ledger_.AbandonLanding({kPage, PageCount(1)});
+  EXPECT_TRUE(ledger_.OnFault(kPage, true).overtook);
+  EXPECT_FALSE(ledger_.OnFault(PageIndex(4), true).overtook);
+}
+
+TEST_F(OvertakingTest, RecoveryLeavesNoMark) {
+  ledger_.RecoverAfterCrash();
+  EXPECT_EQ(ledger_.ClaimPrefix(kRun), kRun);
+  EXPECT_FALSE(ledger_.OnFault(kPage, true).overtook);
+}
+
 TEST_F(LedgerTest, RecoveryTakesBackEveryClaimAndKeepsWhatWasComplete) {
   const PageIndex held(0), discarding(1), requested(2), placing(4);
   ledger_.Apply(held, PageEvent::kClaim);

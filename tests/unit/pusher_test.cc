@@ -76,6 +76,39 @@ TEST_F(PusherTest, AsksOnlyForWhatIsAbsent) {
               ElementsAre(Pages(3, 7), Pages(70, 58), Pages(128, 64), Pages(192, 64)));
 }
 
+TEST_F(PusherTest, WhatAFaultHasOvertakenIsNotPlacedAgain) {
+  const auto pusher = Start({.window_bytes = ByteCount(kRunBytes), .overtakable = true});
+  pusher->Step(kTimeout);
+  ASSERT_TRUE(bench_.ledger.OnFault(PageIndex(9), true).overtook);
+  ASSERT_EQ(bench_.ledger.BeginLanding(Pages(0, 64)), uint64_t{1} << 9);
+  lane_.arrivals = {
+      {Pages(0, 9)}, {.run = Pages(9, 1), .overtaken = true}, {.run = Pages(10, 54), .zero = true}};
+  pusher->Step(kTimeout);
+  EXPECT_EQ(pusher->in_flight(), ByteCount(0));
+  EXPECT_THAT(bench_.placer.calls, ElementsAre("held 0+9"));
+  EXPECT_EQ(bench_.ledger.State(PageIndex(9)), PageState::kRequested) << "the fault's";
+}
+
+TEST_F(PusherTest, ALostLaneGivesBackWhatNobodyHasOvertaken) {
+  const auto pusher = Start({.window_bytes = ByteCount(kRunBytes), .overtakable = true});
+  pusher->Step(kTimeout);
+  ASSERT_TRUE(bench_.ledger.OnFault(PageIndex(9), true).overtook);
+  lane_.unanswered = {Pages(0, 64)};
+  lane_.broken = true;
+  EXPECT_EQ(pusher->Step(kTimeout), StepResult::kLaneLost);
+  EXPECT_EQ(bench_.ledger.State(PageIndex(8)), PageState::kAbsent);
+  EXPECT_EQ(bench_.ledger.State(PageIndex(9)), PageState::kRequested);
+  EXPECT_EQ(bench_.ledger.State(PageIndex(10)), PageState::kAbsent);
+}
+
+TEST_F(PusherTest, HugePagesAreNeverOvertaken) {
+  bench_.ledger.ClaimPrefix(Pages(0, 640));
+  const auto pusher = Start({.window_bytes = ByteCount(1 << 30), .overtakable = true});
+  pusher->Step(kTimeout);
+  ASSERT_THAT(lane_.posted, ElementsAre(Pages(640, 1)));
+  EXPECT_FALSE(bench_.ledger.OnFault(PageIndex(640), true).overtook);
+}
+
 TEST_F(PusherTest, APauseHoldsItBackAndSaysWhenToComeBack) {
   PushPause pause;
   const auto pusher = Start({ByteCount(kRunBytes), 0, &pause});

@@ -13,7 +13,7 @@ MOVE_SECONDS = 120
 END_SECONDS = 12
 ERROR_LINE = re.compile(r"^faultline: |^\d\d:\d\d:\d\d\.\d+ (error|critical) |^\S+: .*required|^Run with --help")
 TRACE = re.compile(r"Traceback|terminate called|Assertion|CHECK failed|Sanitizer|#0 0x|core dumped")
-STEPS = ["count", "from_urgent", "joined_bulk", "zero", "already_held"]
+STEPS = ["count", "from_urgent", "overtook", "joined_bulk", "zero", "already_held"]
 
 
 def error_lines(text):
