@@ -38,13 +38,21 @@ void CoreFollower::Follow() {
 
 /// Counts, and says whether `thread` has done nearly all the faulting lately.
 bool CoreFollower::Leads(int32_t thread) {
+  if (begins_anew_.load(std::memory_order_relaxed) && begins_anew_.exchange(false)) {
+    leader_ = 0;
+    score_ = 0;
+  }
   if (thread == leader_) {
     score_ = std::min(score_ + 1, kScoreMax);
-  } else if ((score_ -= kOtherCosts) <= 0) {
-    leader_ = thread;
-    score_ = 1;
+  } else {
+    alone_ = leader_ == 0;
+    score_ -= kOtherCosts;
+    if (score_ <= 0) {
+      leader_ = thread;
+      score_ = 1;
+    }
   }
-  return score_ >= kScoreToFollow;
+  return score_ >= (alone_ ? kScoreAlone : kScoreToFollow);
 }
 
 void CoreFollower::Look() {

@@ -4,7 +4,8 @@
 // nobody has to be woken across cores, which costs more than the rest of a fault: measured 12.8 µs
 // a fault on the same core, 91 on another one.
 //
-// Only while one guest thread does nearly all the faulting. With several, a loop tied to the core
+// Only while one guest thread does nearly all the faulting, or all of it from the guest's first
+// instant on. With several, a loop tied to the core
 // of one would wait there for another that runs: then it goes where the kernel puts it. A hint:
 // where the thread or its core cannot be found, nothing changes.
 //
@@ -14,6 +15,7 @@
 
 #include <sched.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -39,6 +41,8 @@ class CoreFollower {
 
   /// `thread` (0: unknown) has faulted.
   void NoteFault(int32_t thread);
+  /// Who has faulted until now says nothing about who will: the guest begins to run. Any thread.
+  void BeginAnew() { begins_anew_.store(true, std::memory_order_relaxed); }
   /// Moves, if those who faulted have. Better not while one of them waits for us.
   void Follow();
   /// Where the calling thread is kept; -1: anywhere.
@@ -46,7 +50,8 @@ class CoreFollower {
 
  private:
   static constexpr int kScoreMax = 64;
-  static constexpr int kScoreToFollow = 16;  ///< so many faults more than all others together
+  static constexpr int kScoreToFollow = 16;  ///< so many faults more than all others together …
+  static constexpr int kScoreAlone = 4;      ///< … or so many while there is no other
   static constexpr int kOtherCosts = 3;      ///< a fault of another thread outweighs so many
 
   bool Leads(int32_t thread);
@@ -61,6 +66,8 @@ class CoreFollower {
   const size_t slot_;
   int32_t leader_ = 0;
   int score_ = 0;
+  bool alone_ = true;  ///< the leader is the only one so far
+  std::atomic<bool> begins_anew_{false};
   bool leads_ = false;  ///< the thread that faulted last
   Nanos next_look_{};
   int32_t stat_of_ = 0;  ///< whose stat file is open

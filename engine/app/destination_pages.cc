@@ -177,6 +177,8 @@ Status DestinationPages::ReadFrom(ReadLanes::Plan plan) {
 }
 
 void DestinationPages::GuestRuns() {
+  // Until now the VMM's own threads have faulted, while they loaded devices.
+  for (const auto& follower : followers_) follower->BeginAnew();
   push_pause_.Until(clock_.Now() + kFirstInstants);
   OpenBulk();
   if (reads_) reads_->HoldRegistering(false);

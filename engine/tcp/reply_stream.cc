@@ -66,6 +66,7 @@ bool ReplyStream::AwaitsHeaderOfOnePage() const {
 /// The current reply's bytes always; those of the next ones if nobody else's can lie there.
 bool ReplyStream::MayOffer(uint64_t number, size_t used) {
   if (number == received_) return true;
+  if (number > received_ + kAheadMax) return false;
   Slot& slot = SlotOf(number);
   if (used + kStretchesMax >= kVectorsMax || !area_->HasOwnMemory(slot.run)) return false;
   Begin(slot);

@@ -76,6 +76,37 @@ TEST(CoreFollower, StaysOnTheCoreOfTheOnlyThreadThatFaults) {
   });
 }
 
+TEST(CoreFollower, WhoFaultsAloneIsFollowedSoonAndWhoDoesNotLater) {
+  OnAThreadOfItsOwn([] {
+    const Sleeper first;
+    const Sleeper second;
+    CoreFollower follower(::getpid());
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_EQ(follower.core(), -1);
+      Answer(follower, first.tid());
+    }
+    EXPECT_NE(follower.core(), -1);
+    for (int i = 0; i < 10; ++i) Answer(follower, second.tid());
+    EXPECT_EQ(follower.core(), -1);
+  });
+}
+
+TEST(CoreFollower, WhenTheGuestBeginsToRunWhoFaultedBeforeIsForgotten) {
+  OnAThreadOfItsOwn([] {
+    const Sleeper loads_devices;
+    const Sleeper runs;
+    CoreFollower follower(::getpid());
+    for (int i = 0; i < kEnoughFaults; ++i) Answer(follower, loads_devices.tid());
+    follower.BeginAnew();
+    Answer(follower, runs.tid());
+    EXPECT_EQ(follower.core(), -1);
+    for (int i = 0; i < 3; ++i) follower.NoteFault(runs.tid());
+    std::this_thread::sleep_for(CoreFollower::kLookEvery);
+    follower.Follow();
+    EXPECT_EQ(follower.core(), CoreInStat(StatOf(runs.tid())));
+  });
+}
+
 TEST(CoreFollower, GoesAnywhereAgainWhenSeveralThreadsFault) {
   OnAThreadOfItsOwn([] {
     const std::vector<int> allowed = AllowedCores();
