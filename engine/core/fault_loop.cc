@@ -55,7 +55,7 @@ void FaultLoop::Answer(PageIndex page, Nanos now) {
     faults.again.Add();
     return;
   }
-  const bool may_ask = lane_ != nullptr && lane_->Room() > 0;
+  const bool may_ask = MayAsk();
   const Ledger::Change change = parts_.ledger.OnFault(page, may_ask);
   switch (change.before) {
     case PageState::kAbsent:
@@ -78,6 +78,11 @@ void FaultLoop::Answer(PageIndex page, Nanos now) {
   landing_.Settle(page, now);
 }
 
+/// Not on a lane that is known to be dead: it would take a page away from a bulk lane that lives.
+bool FaultLoop::MayAsk() const {
+  return lane_ != nullptr && lane_->Health() == LaneHealth::kOpen && lane_->Room() > 0;
+}
+
 /// Ours to ask for once there is room; without a lane, whose else has one.
 void FaultLoop::NoteUnasked() {
   if (lane_ != nullptr) return parts_.waiters.NoteUnasked();
@@ -96,6 +101,7 @@ void FaultLoop::AskForUnasked() {
   if (lane_ == nullptr || !parts_.waiters.TakeUnasked()) return;
   bool asked_all = true;
   parts_.waiters.ForEach([&](PageIndex page) {
+    // What a pusher has asked for meanwhile comes with its run: only a fault overtakes.
     if (parts_.ledger.State(page) != PageState::kAbsent) return;
     if (lane_->Room() == 0) {
       asked_all = false;

@@ -53,6 +53,7 @@ class FaultLoop {
   [[nodiscard]] Nanos WaitLimit(Nanos timeout) const;
   void TakeFaults();
   void Answer(PageIndex page, Nanos now);
+  [[nodiscard]] bool MayAsk() const;
   void NoteUnasked();
   void AskForUnasked();
   void Request(PageIndex page, Nanos read);

@@ -62,8 +62,8 @@ class Landing {
   /// blocks; or, as at first, is mapped at once.
   void Defer(bool defers) { defers_ = defers; }
 
-  /// REQUIRES: the run was claimed by the caller and at most kRunPagesMax pages long; nothing
-  /// lands in it any more.
+  /// REQUIRES: the run is the caller's, claimed and not overtaken, and at most kRunPagesMax pages
+  /// long; nothing lands in it any more.
   void Complete(const Arrival& arrival);
   /// The lane is quiet: its unanswered pages go back to Absent (or Released).
   void GiveBack(PageRun unanswered) { Return(unanswered, PageEvent::kLaneQuiet); }

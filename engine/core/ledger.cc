@@ -139,7 +139,7 @@ PageRun Ledger::ClaimPrefix(PageRun run, Claim claim) {
 uint64_t Ledger::BeginLanding(PageRun run) {
   FAULTLINE_CHECK(run.count.value() <= 64);
   const auto begin = [](uint8_t cell) -> std::optional<uint8_t> {
-    if (!Has(cell, kOvertakableMark)) return std::nullopt;
+    if (!IsLanding(StateOf(cell)) || !Has(cell, kOvertakableMark)) return std::nullopt;
     return Without(cell, kOvertakableMark);
   };
   uint64_t others = 0;
@@ -154,7 +154,7 @@ void Ledger::AbandonLanding(PageRun run) {
   for (PageIndex page = run.first; page < run.end(); ++page) {
     const Change change = Transition(page, [](uint8_t cell) -> std::optional<uint8_t> {
       if (!IsLanding(StateOf(cell)) || Has(cell, kOvertakableMark)) return std::nullopt;
-      return With(cell, kOvertakableMark);
+      return With(cell, kOvertakableMark | kTouchedMark);
     });
     FAULTLINE_CHECK(change.legal);
   }

@@ -4,7 +4,9 @@
 //   kOvertakableMark  of a Requested or Discarding page: a bulk lane has asked for it, and none of
 //                 its bytes lands yet. Who takes the mark away, and nobody else, may let bytes
 //                 land: that lane when they come (BeginLanding), or a fault, which then fetches the
-//                 page by itself (OnFault); the lane throws its own bytes away
+//                 page by itself (OnFault); the lane throws its own bytes away. The mark belongs to
+//                 no claim in particular: where an urgent lane died, and the page was claimed anew,
+//                 a lane that asked earlier may take it. Whoever finds none lands nothing
 //   kEarlyMark    of an Absent page: its bytes lie in the alias, from before the source's stop, and
 //                 nobody has asked for it since (early_landing.h)
 //   kPlacingMark  one thread is inside a call that maps (or empties) this page: nobody else may
@@ -92,7 +94,8 @@ class Ledger {
   /// Bytes of `run`, of at most 64 pages, are about to land, or its lane is quiet: takes the
   /// overtakable marks. Bit i of what is returned: page i had none, and is not the caller's.
   uint64_t BeginLanding(PageRun run);
-  /// The lane that began is quiet, and has not reported these pages: they have the mark again.
+  /// The lane that began is quiet, and has not reported these pages: they have the mark again, and
+  /// the touched one.
   void AbandonLanding(PageRun run);
 
   /// Likewise, of pages that have the early mark.

@@ -54,7 +54,7 @@ struct FaultCounters {
   Counter count;         ///< faults read (each page once per batch)
   Counter from_urgent;   ///< fetched on the urgent lane
   Counter overtook;      ///< likewise, though the pusher had asked already
-  Counter joined_bulk;   ///< the pusher's bytes were landing already; woken on their arrival
+  Counter joined_bulk;   ///< somebody had asked, and could not be overtaken; woken on its arrival
   Counter already_held;  ///< complete in the alias: mapped at once
   Counter zero;          ///< a hole, or given up by the guest: a zero page
   Counter again;         ///< mapped before: swapped out, collapsed, punched, or a stale event

@@ -19,7 +19,7 @@ namespace faultline {
 
 enum class PageState : uint8_t {
   kAbsent = 0,      ///< the bytes are at the source, nobody has asked
-  kRequested = 1,   ///< exactly one lane may let bytes land, and they may be landing right now
+  kRequested = 1,   ///< at most one lane may let bytes land, and they may be landing right now
   kHeld = 2,        ///< complete in the alias; written before CONTINUE, so never fetched again
   kMapped = 3,      ///< in the guest's page tables: nothing may land here any more
   kHole = 4,        ///< known to be zero, alias empty; mapped only if the guest touches it
@@ -34,7 +34,7 @@ enum class PageEvent : uint8_t {
   kFoundEmpty = 2,  ///< the source says zero, or its file has a hole here; the alias is empty
   kMap = 3,         ///< CONTINUE or ZEROPAGE succeeded (or the page was already there)
   kRemove = 4,      ///< UFFD_EVENT_REMOVE
-  kLaneQuiet = 5,   ///< the lane that was asked is dead and can no longer write
+  kLaneQuiet = 5,   ///< who might let bytes land is a lane that is dead, and none lands any more
   kLandEarly = 6,   ///< all bytes are in the alias, but the source may change the page yet
 };
 inline constexpr size_t kPageEventCount = 7;

@@ -14,7 +14,8 @@
 // Demand fetches have the last word on the queue. It grows while their own round trips show little
 // of it (then it stands where they do not pass: in our own sockets), or there are none to suffer,
 // and shrinks where they take kDelay longer than their base. A fault on a page that is in flight
-// already waits for the queue all the same: so it is only as long as such pages are few among
+// already waits for the queue where it cannot overtake it (overtakable_landing.h), and where it
+// can the page crosses the wire twice: so the queue is only as long as such pages are few among
 // those that are missing, and hardly a fault meets one. To the end that is less and less, down to
 // kQueueLeast or a quarter of the base round trip.
 //

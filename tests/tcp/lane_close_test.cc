@@ -4,6 +4,7 @@
 #include <atomic>
 #include <thread>
 
+#include "engine/core/overtakable_landing.h"
 #include "tests/tcp/loopback.h"
 #include "tests/tcp/raw_peer.h"
 
@@ -52,6 +53,36 @@ TEST_P(LaneClose, InMidPayloadNotAByteLandsAfterwards) {
   EXPECT_EQ(lane_->ram().Hash(), before);
   ASSERT_FALSE(lane_->channel().Unanswered().empty());
   EXPECT_EQ(lane_->channel().Unanswered()[0].first, PageIndex(lane_->pages_arrived()));
+}
+
+/// What has begun can be overtaken again, or be given back; what was reaped cannot.
+TEST_P(LaneClose, GivesUpWhatHadBegunToLand) {
+  auto [preference, family] = GetParam();
+  SocketPair sockets = Connect(family);
+  GuestRam ram(SmallGeometry());
+  std::vector<Ledger::Cell> cells(SmallGeometry().page_count().value());
+  Ledger ledger(cells);
+  OvertakableLanding area(std::make_unique<AliasLanding>(ram.window()), ledger);
+  auto reactor = MakeReactor(preference).value();
+  auto lane = reactor->OpenLane(std::move(sockets.destination), area);
+  constexpr PageRun kNext{PageIndex(64), PageCount(64)};
+  for (const PageRun& run : {kLongRun, kNext}) {
+    ASSERT_EQ(ledger.ClaimPrefix(run, Ledger::Claim::kOvertakable), run);
+    lane->Post(run);
+  }
+  SendBytes(sockets.source.get(),
+            Joined({BytesOf(HonestReply(kLongRun, 1)), Bytes(3 * 4096 + 100, std::byte{1})}));
+  uint64_t reaped = 0;
+  std::array<Arrival, 4> arrivals;
+  while (reaped < 3) {
+    reactor->Wait(std::chrono::seconds(1));
+    const size_t count = lane->Reap(arrivals);
+    for (size_t i = 0; i < count; ++i) reaped += arrivals[i].run.count.value();
+  }
+  ASSERT_FALSE(ledger.OnFault(PageIndex(5), true).overtook) << "it has begun";
+  lane->Close();
+  EXPECT_EQ(ledger.BeginLanding(kLongRun), 0b111U);
+  EXPECT_EQ(ledger.BeginLanding(kNext), 0U);
 }
 
 TEST_P(LaneClose, WhatWasNotReapedIsUnanswered) {

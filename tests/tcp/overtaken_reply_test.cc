@@ -94,6 +94,24 @@ TEST_F(OvertakenReply, ALaneThatEndsGivesUpWhatItHadBegun) {
   EXPECT_EQ(ledger_.BeginLanding(run), 0b000101u) << "the reported page, and the overtaken one";
 }
 
+TEST_F(OvertakenReply, OfALongRunAllTheSame) {
+  const PageRun run{PageIndex(0), PageCount(64)};
+  Ask(run);
+  for (PageIndex page = run.first; page < run.end(); ++page) ASSERT_TRUE(Overtake(page));
+  const Bytes reply = Reply(run, 1, ~uint64_t{0});
+  const auto whole = [] { return 1 << 20; };
+  Feed(overtakable_, std::span(reply).first(sizeof(wire::PageReply)), whole);
+  EXPECT_EQ(overtakable_.NextReceive().size(), 65u) << "each page, and the next header";
+  Feed(overtakable_, std::span(reply).subspan(sizeof(wire::PageReply), 2048), whole);
+  ASSERT_EQ(overtakable_.NextReceive().size(), 65u);
+  EXPECT_EQ(overtakable_.NextReceive()[0].iov_len, 2048u);
+  Feed(overtakable_, std::span(reply).subspan(sizeof(wire::PageReply) + 2048), whole);
+  const std::vector<Arrival> arrivals = ReapAll(overtakable_);
+  ASSERT_EQ(arrivals.size(), 1u);
+  EXPECT_EQ(arrivals[0].run, run);
+  ExpectLanded(arrivals[0], run);
+}
+
 /// However the stream is cut, whatever comes together, and whenever faults come.
 TEST_F(OvertakenReply, AnyCuttingAndAnyFaultsGiveEachPageToOne) {
   Random random(Seed());

@@ -115,20 +115,33 @@ TEST_P(PackedReply, ZeroPagesAloneNeedNothing) {
 }
 
 TEST_P(PackedReply, WhatAFaultHasOvertakenIsUnpackedNowhere) {
-  std::vector<Ledger::Cell> cells(SmallGeometry().page_count().value());
-  Ledger ledger(cells);
-  OvertakableLanding area(std::make_unique<AliasLanding>(ram_.window()), ledger);
-  ReplyStream replies(area, &unpacker_);
-  ledger.ClaimPrefix(kRun, Ledger::Claim::kOvertakable);
-  replies.Post(kRun);
-  ASSERT_TRUE(ledger.OnFault(PageIndex(12), true).overtook);
-  test::Feed(replies, Reply(0b11111111, PackedRun(0b11111111, codec())), [] { return 5000; });
-  const std::vector<Arrival> arrivals = ReapAll(replies);
-  ASSERT_EQ(arrivals.size(), 3U);
-  EXPECT_TRUE(arrivals[1].overtaken);
-  EXPECT_TRUE(IsFilledWith(ram_.Page(PageIndex(11)), std::byte{2}));
-  EXPECT_TRUE(IsFilledWith(ram_.Page(PageIndex(12)), kBefore));
-  EXPECT_TRUE(IsFilledWith(ram_.Page(PageIndex(13)), std::byte{4}));
+  for (const uint64_t overtaken : {0b00000001U, 0b00000100U, 0b10000000U, 0b10011001U, 0xFFU}) {
+    for (const uint64_t data : {0b11111111U, 0b10110101U, 0b01111110U}) {
+      ram_.FillWith(kBefore);
+      std::vector<Ledger::Cell> cells(SmallGeometry().page_count().value());
+      Ledger ledger(cells);
+      OvertakableLanding area(std::make_unique<AliasLanding>(ram_.window()), ledger);
+      ReplyStream replies(area, &unpacker_);
+      ledger.ClaimPrefix(kRun, Ledger::Claim::kOvertakable);
+      replies.Post(kRun);
+      for (uint64_t i = 0; i < kRun.count.value(); ++i) {
+        if ((overtaken >> i) & 1) ledger.OnFault(kRun.first + PageCount(i), true);
+      }
+      test::Feed(replies, Reply(data, PackedRun(data, codec())), [] { return 5000; });
+      ASSERT_FALSE(replies.broken());
+      uint64_t reported = 0;
+      for (const Arrival& arrival : ReapAll(replies)) {
+        for (PageIndex page = arrival.run.first; page < arrival.run.end(); ++page, ++reported) {
+          const uint64_t i = (page - kRun.first).value();
+          EXPECT_EQ(arrival.overtaken, ((overtaken >> i) & 1) != 0);
+          const bool lands = ((data & ~overtaken) >> i) & 1;
+          EXPECT_TRUE(
+              IsFilledWith(ram_.Page(page), lands ? static_cast<std::byte>(i + 1) : kBefore));
+        }
+      }
+      EXPECT_EQ(reported, kRun.count.value());
+    }
+  }
 }
 
 TEST_P(PackedReply, AsManyPackedBytesAsPagesIsALie) {

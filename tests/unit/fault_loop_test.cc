@@ -86,6 +86,16 @@ TEST_F(FaultLoopTest, WhatIsLandingForThePusherIsJoined) {
   EXPECT_EQ(counters().joined_bulk.value(), 1u);
 }
 
+TEST_F(FaultLoopTest, ADeadLaneOvertakesNothing) {
+  SetLane(lane_);
+  lane_.broken = true;
+  bench_.ledger.ClaimPrefix(Pages(4, 8), Ledger::Claim::kOvertakable);
+  Step({{PageIndex(5)}});
+  EXPECT_EQ(last_, StepResult::kLaneLost);
+  EXPECT_EQ(counters().joined_bulk.value(), 1u);
+  EXPECT_EQ(bench_.ledger.BeginLanding(Pages(4, 8)), 0u) << "the bulk lane's, still";
+}
+
 TEST_F(FaultLoopTest, AFullLaneOvertakesNothing) {
   SetLane(lane_);
   lane_.room = 0;

@@ -183,6 +183,7 @@ TEST_F(OvertakingTest, WhatADeadLaneHadBegunCanBeOvertakenAgain) {
   ledger_.BeginLanding(kRun);
   ledger_.AbandonLanding({kPage, PageCount(1)});
   EXPECT_TRUE(ledger_.OnFault(kPage, true).overtook);
+  EXPECT_TRUE(ledger_.IsTouched(kPage)) << "a part of it may have landed";
   EXPECT_FALSE(ledger_.OnFault(PageIndex(4), true).overtook);
 }
 
