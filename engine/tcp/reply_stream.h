@@ -81,9 +81,9 @@ class ReplyStream {
   /// 64 page bits make at most 32 stretches of data. Those of a run are offered all or not at all;
   /// one header follows.
   static constexpr size_t kStretchesMax = kRunPagesMax / 2;
-  /// So many replies are offered beside the current one: what is offered no fault overtakes any
-  /// more, and a call more for each 200 KiB costs a twentieth of a bulk lane's processor time.
-  static constexpr uint64_t kAheadMax = 1;
+  /// So many replies are offered beside the current one, not as many as the vectors allow: what is
+  /// offered no fault overtakes any more.
+  static constexpr uint64_t kAheadMax = 2;
   /// Where pages have been overtaken, each may be a vector: such a run is offered alone.
   static constexpr size_t kVectorsMax = kRunPagesMax + 1;
 
