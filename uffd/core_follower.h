@@ -5,9 +5,9 @@
 // a fault on the same core, 91 on another one.
 //
 // Only while one guest thread does nearly all the faulting, or all of it from the guest's first
-// instant on. With several, a loop tied to the core
-// of one would wait there for another that runs: then it goes where the kernel puts it. A hint:
-// where the thread or its core cannot be found, nothing changes.
+// instant on. With several, a loop tied to the core of one would wait there for another that runs:
+// then it goes where the kernel puts it. A hint: where the thread or its core cannot be found,
+// nothing changes.
 //
 // Source: userfaultfd(2), UFFD_FEATURE_THREAD_ID; proc(5), /proc/PID/task/TID/stat;
 // sched_setaffinity(2).

@@ -94,6 +94,16 @@ Ledger::Change Ledger::Transition(PageIndex page, Next next) {
   }
 }
 
+/// Likewise of one page after the other, up to the first that `next` leaves as it is.
+template <class Next>
+PageRun Ledger::TransitionPrefix(PageRun run, Next next) {
+  PageRun changed{run.first, PageCount(0)};
+  while (changed.end() < run.end() && Transition(changed.end(), next).legal) {
+    changed.count += PageCount(1);
+  }
+  return changed;
+}
+
 Ledger::Ledger(std::span<Cell> cells) : cells_(cells) {
   uint64_t missing = 0;
   for (const Cell& cell : cells_) missing += uint64_t{IsMissing(StateOf(cell.load()))};
@@ -125,15 +135,10 @@ Ledger::Change Ledger::ApplyFrom(PageState expected, PageIndex page, PageEvent e
 
 PageRun Ledger::ClaimPrefix(PageRun run, Claim claim) {
   const uint8_t mark = claim == Claim::kOvertakable ? kOvertakableMark : uint8_t{0};
-  const auto take = [mark](uint8_t cell) -> std::optional<uint8_t> {
+  return TransitionPrefix(run, [mark](uint8_t cell) -> std::optional<uint8_t> {
     if (StateOf(cell) != kAbsent) return std::nullopt;
     return With(*After(cell, PageEvent::kClaim), mark);
-  };
-  PageRun claimed{run.first, PageCount(0)};
-  while (claimed.end() < run.end() && Transition(claimed.end(), take).legal) {
-    claimed.count += PageCount(1);
-  }
-  return claimed;
+  });
 }
 
 uint64_t Ledger::BeginLanding(PageRun run) {
@@ -161,14 +166,9 @@ void Ledger::AbandonLanding(PageRun run) {
 }
 
 PageRun Ledger::ClaimEarlyPrefix(PageRun run) {
-  const auto claim = [](uint8_t cell) -> std::optional<uint8_t> {
+  return TransitionPrefix(run, [](uint8_t cell) -> std::optional<uint8_t> {
     return Has(cell, kEarlyMark) ? After(cell, PageEvent::kClaim) : std::nullopt;
-  };
-  PageRun claimed{run.first, PageCount(0)};
-  while (claimed.end() < run.end() && Transition(claimed.end(), claim).legal) {
-    claimed.count += PageCount(1);
-  }
-  return claimed;
+  });
 }
 
 Ledger::Change Ledger::OnFault(PageIndex page, bool may_claim) {

@@ -139,6 +139,8 @@ class Ledger {
  private:
   template <class Next>
   Change Transition(PageIndex page, Next next);
+  template <class Next>
+  PageRun TransitionPrefix(PageRun run, Next next);
 
   std::span<Cell> cells_;
   std::atomic<uint64_t> missing_{0};

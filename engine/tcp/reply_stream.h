@@ -84,7 +84,8 @@ class ReplyStream {
   /// So many replies are offered beside the current one, not as many as the vectors allow: what is
   /// offered no fault overtakes any more.
   static constexpr uint64_t kAheadMax = 2;
-  /// Where pages have been overtaken, each may be a vector: such a run is offered alone.
+  /// Where pages have been overtaken, each may be a vector: such a run is offered only as the
+  /// current one.
   static constexpr size_t kVectorsMax = kRunPagesMax + 1;
 
   /// One posted run. Until its header is in, data_pages is unknown and nothing is complete.
